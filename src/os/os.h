@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * os: the only folder that makes system calls. One .c per system, chosen by meson.build.
+ *
+ * Sits on:   base.     Used by: everything above.
+ *
+ * Contracts shared by all: no function allocates, none touches errno (failures are returned),
+ * all may be called from any thread at any time after os_init. Addresses and lengths given to
+ * the memory functions are multiples of os_page_size(). Tests link tests/support/fake_os.c,
+ * which counts the calls and fails the n-th.
+ */
+#ifndef HAK_OS_H
+#define HAK_OS_H
+
+#include <stdatomic.h>
+
+#include "base/hak_base.h"
+
+/* Read page size, CPU count, memory and nodes once. Idempotent. */
+void os_init(void);
+
+size_t os_page_size(void);        /* bytes; a power of two, read from the kernel */
+unsigned os_ncpus(void);          /* CPUs this process may run on, >= 1 */
+uint64_t os_ram_bytes(void);      /* physical memory */
+uint64_t os_address_limit(void);  /* RLIMIT_AS in bytes; UINT64_MAX: none */
+unsigned os_nnodes(void);         /* NUMA nodes, >= 1 */
+unsigned os_node(void);           /* node of the calling thread now, < os_nnodes() */
+uint64_t os_now_ns(void);         /* monotonic */
+uint64_t os_random(void);         /* for address hints; not for secrets */
+
+/* Reserve address space without memory behind it (no access, no commit charge).
+ * With fixed, exactly at hint or not at all. NULL when refused. */
+void *os_reserve(void *hint, size_t bytes, bool fixed);
+/* Make reserved pages readable (zero until committed); used for tables looked up everywhere.
+ * false when refused. */
+bool os_make_readable(void *addr, size_t bytes);
+/* Give reserved pages memory: readable, writable, zero. false when refused, nothing changed. */
+bool os_commit(void *addr, size_t bytes);
+/* A fresh mapping of its own, zero, at a multiple of align (a power of two). NULL: refused. */
+void *os_map(size_t bytes, size_t align);
+void os_unmap(void *addr, size_t bytes);
+/* Resize a mapping made by os_map, moving it if it must (to page alignment only).
+ * NULL: refused, the old one is untouched. New pages are zero. */
+void *os_remap(void *addr, size_t old_bytes, size_t new_bytes);
+/* Drop the contents: resident memory falls, the pages read zero when next touched.
+ * false: refused, contents unchanged. */
+bool os_purge(void *addr, size_t bytes);
+
+/* Run fn(arg) in the calling thread when it ends; a second call replaces arg. fn must have been
+ * given to os_thread_exit_init once. May allocate through malloc on some systems, so the caller
+ * must be able to serve malloc already. false: no hook, the thread will end unnoticed. */
+bool os_thread_exit_init(void (*fn)(void *arg));
+bool os_thread_exit_arm(void *arg);
+/* pthread_atfork, in this order: prepare in the parent, then parent or child. */
+bool os_fork_hooks(void (*prepare)(void), void (*parent)(void), void (*child)(void));
+
+/* Value of an environment variable; NULL: unset, or the process runs with raised rights
+ * (AT_SECURE), where the environment belongs to somebody else. */
+const char *const *os_environ(void);
+
+/* ---- Lock: a futex word, 4 bytes, no allocation, fork-safe by os_lock_reset. ----
+ *
+ * 0 free, 1 held, 2 held and somebody sleeps (Drepper, "Futexes Are Tricky", 2011, mutex 2). */
+struct os_lock {
+    _Atomic uint32_t word;
+};
+
+HAK_SLOW void os_lock_wait(struct os_lock *l); /* contended acquire */
+HAK_SLOW void os_lock_wake(struct os_lock *l); /* release with sleepers */
+
+static inline bool os_lock_try(struct os_lock *l)
+{
+    uint32_t free = 0;
+    return atomic_compare_exchange_strong_explicit(&l->word, &free, 1, memory_order_acquire,
+                                                   memory_order_relaxed);
+}
+
+static inline void os_lock(struct os_lock *l)
+{
+    if (HAK_UNLIKELY(!os_lock_try(l)))
+        os_lock_wait(l);
+}
+
+static inline void os_unlock(struct os_lock *l)
+{
+    if (HAK_UNLIKELY(atomic_exchange_explicit(&l->word, 0, memory_order_release) == 2))
+        os_lock_wake(l);
+}
+
+static inline void os_lock_assert_held(struct os_lock *l)
+{
+    HAK_ASSERT(atomic_load_explicit(&l->word, memory_order_relaxed) != 0);
+}
+
+/* In a fork child: nobody else is alive to hold it. */
+static inline void os_lock_reset(struct os_lock *l)
+{
+    atomic_store_explicit(&l->word, 0, memory_order_relaxed);
+}
+
+#endif /* HAK_OS_H */
