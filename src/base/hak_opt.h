@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * options: read once at start from HAKMEM_* and never written again. options.def is the list.
+ *
+ * Only policy and api read them; a mechanism is handed numbers. Thread safety: hak_opt_load runs
+ * once before any other thread can allocate; after it the struct is constant.
+ */
+#ifndef HAK_OPT_H
+#define HAK_OPT_H
+
+#include "base/hak_base.h"
+
+struct hak_options {
+#define HAK_OPT(name, type, fast, balanced, lean, min, max, unit, help) uint64_t name;
+#define HAK_OPT_CHOICE(name, def, choices, help)                        uint64_t name;
+#include "base/options.def"
+#undef HAK_OPT
+#undef HAK_OPT_CHOICE
+};
+
+enum hak_opt_id {
+#define HAK_OPT(name, type, fast, balanced, lean, min, max, unit, help) HAK_OPT_##name,
+#define HAK_OPT_CHOICE(name, def, choices, help)                        HAK_OPT_##name,
+#include "base/options.def"
+#undef HAK_OPT
+#undef HAK_OPT_CHOICE
+    HAK_OPT_COUNT
+};
+
+enum hak_opt_mode {
+    HAK_MODE_FAST,
+    HAK_MODE_BALANCED,
+    HAK_MODE_LEAN,
+};
+
+extern struct hak_options hak_opt;
+
+/* Set every option to its default, then to what env (NULL: nothing) says. Each bad value and
+ * each unknown HAKMEM_ name is one warning; under HAKMEM_STRICT=1 it ends the process. Sets
+ * hak_log_max. With HAKMEM_SHOW=1 prints all options. */
+void hak_opt_load(const char *const *env);
+
+/* Append "HAKMEM_NAME=value (source)" for one option; source: default, mode or environment. */
+struct hak_text;
+void hak_opt_print(struct hak_text *t, enum hak_opt_id id);
+
+#endif /* HAK_OPT_H */

@@ -1,0 +1,318 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * os: Linux. Thin: one function, one or two system calls, contracts in os.h.
+ *
+ * The C library's wrappers are used where they exist, and errno is put back after each: free()
+ * must not change it, and any of these may run inside free().
+ */
+#include "os/os.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/futex.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/auxv.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/sysinfo.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/hak_log.h"
+
+enum { OS_NODES_MAX = 64 };
+
+static struct {
+    size_t page_size;
+    uint64_t ram_bytes;
+    unsigned ncpus;
+    unsigned nnodes;
+} os;
+
+static pthread_key_t exit_key;
+
+/* Read a whole small file into buf, NUL-terminated. Returns its length, 0 on failure. */
+static size_t file_read(const char *path, char *buf, size_t size)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return 0;
+    size_t have = 0;
+    ssize_t got;
+    while (have < size - 1 && (got = read(fd, buf + have, size - 1 - have)) > 0)
+        have += (size_t)got;
+    close(fd);
+    buf[have] = '\0';
+    return have;
+}
+
+/* "0", "0-3", "0,2-5": the highest number plus one. */
+static unsigned nodes_count(void)
+{
+    char text[256];
+    unsigned high = 0, v = 0;
+    size_t n = file_read("/sys/devices/system/node/possible", text, sizeof(text));
+    for (size_t i = 0; i < n; i++) {
+        v = text[i] >= '0' && text[i] <= '9' ? v * 10 + (unsigned)(text[i] - '0') : 0;
+        high = HAK_MAX(high, v);
+    }
+    return HAK_MIN(high + 1, (unsigned)OS_NODES_MAX);
+}
+
+void os_init(void)
+{
+    if (os.page_size != 0)
+        return;
+    int saved = errno;
+    struct sysinfo info;
+    os.ram_bytes = sysinfo(&info) == 0 ? (uint64_t)info.totalram * info.mem_unit : 1ull << 32;
+    cpu_set_t cpus;
+    int n = sched_getaffinity(0, sizeof(cpus), &cpus) == 0 ? CPU_COUNT(&cpus) : 0;
+    os.ncpus = n > 0 ? (unsigned)n : 64; /* refused: more CPUs than the set has room for */
+    os.nnodes = nodes_count();
+    os.page_size = getauxval(AT_PAGESZ);
+    errno = saved;
+}
+
+size_t os_page_size(void)
+{
+    return os.page_size;
+}
+
+unsigned os_ncpus(void)
+{
+    return os.ncpus;
+}
+
+uint64_t os_ram_bytes(void)
+{
+    return os.ram_bytes;
+}
+
+uint64_t os_address_limit(void)
+{
+    int saved = errno;
+    struct rlimit limit;
+    bool bounded = getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY;
+    errno = saved;
+    return bounded ? limit.rlim_cur : UINT64_MAX;
+}
+
+unsigned os_nnodes(void)
+{
+    return os.nnodes;
+}
+
+unsigned os_node(void)
+{
+    unsigned cpu, node;
+    if (os.nnodes == 1 || getcpu(&cpu, &node) != 0)
+        return 0;
+    return node < os.nnodes ? node : 0;
+}
+
+uint64_t os_now_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+uint64_t os_random(void)
+{
+    uint64_t v;
+    memcpy(&v, (const void *)getauxval(AT_RANDOM), sizeof(v)); /* 16 bytes from the kernel */
+    return v;
+}
+
+static void *map(void *hint, size_t bytes, int prot, int flags)
+{
+    int saved = errno;
+    void *p = mmap(hint, bytes, prot, MAP_PRIVATE | MAP_ANONYMOUS | flags, -1, 0);
+    errno = saved;
+    return p != MAP_FAILED ? p : NULL;
+}
+
+void *os_reserve(void *hint, size_t bytes, bool fixed)
+{
+    void *p = map(hint, bytes, PROT_NONE, MAP_NORESERVE | (fixed ? MAP_FIXED_NOREPLACE : 0));
+    if (p != NULL && fixed && p != hint) { /* a kernel before 4.17 takes it for a hint */
+        os_unmap(p, bytes);
+        p = NULL;
+    }
+    return p;
+}
+
+static bool protect(void *addr, size_t bytes, int prot)
+{
+    int saved = errno;
+    bool ok = mprotect(addr, bytes, prot) == 0;
+    errno = saved;
+    return ok;
+}
+
+bool os_make_readable(void *addr, size_t bytes)
+{
+    return protect(addr, bytes, PROT_READ);
+}
+
+bool os_commit(void *addr, size_t bytes)
+{
+    return protect(addr, bytes, PROT_READ | PROT_WRITE);
+}
+
+void *os_map(size_t bytes, size_t align)
+{
+    char *p = map(NULL, bytes, PROT_READ | PROT_WRITE, 0);
+    if (p == NULL || ((uintptr_t)p & (align - 1)) == 0)
+        return p;
+    /* Not aligned by luck: take enough that an aligned piece is inside, and give back the rest. */
+    os_unmap(p, bytes);
+    size_t whole;
+    if (__builtin_add_overflow(bytes, align, &whole))
+        return NULL;
+    p = map(NULL, whole, PROT_NONE, MAP_NORESERVE);
+    if (p == NULL)
+        return NULL;
+    char *start = (char *)HAK_ALIGN_UP((uintptr_t)p, align);
+    if (start > p)
+        os_unmap(p, (size_t)(start - p));
+    if (start + bytes < p + whole)
+        os_unmap(start + bytes, (size_t)(p + whole - (start + bytes)));
+    if (!os_commit(start, bytes)) {
+        os_unmap(start, bytes);
+        return NULL;
+    }
+    return start;
+}
+
+void os_unmap(void *addr, size_t bytes)
+{
+    int saved = errno;
+    /* The kernel refuses where cutting a mapping in two would pass vm.max_map_count. The pages
+     * at least go back; the addresses stay taken. */
+    if (munmap(addr, bytes) != 0)
+        (void)madvise(addr, bytes, MADV_DONTNEED);
+    errno = saved;
+}
+
+void *os_remap(void *addr, size_t old_bytes, size_t new_bytes)
+{
+    int saved = errno;
+    void *p = mremap(addr, old_bytes, new_bytes, MREMAP_MAYMOVE);
+    errno = saved;
+    return p != MAP_FAILED ? p : NULL;
+}
+
+bool os_purge(void *addr, size_t bytes)
+{
+    int saved = errno;
+    bool ok = madvise(addr, bytes, MADV_DONTNEED) == 0;
+    errno = saved;
+    return ok;
+}
+
+bool os_thread_exit_init(void (*fn)(void *arg))
+{
+    return pthread_key_create(&exit_key, fn) == 0;
+}
+
+bool os_thread_exit_arm(void *arg)
+{
+    int saved = errno;
+    bool ok = pthread_setspecific(exit_key, arg) == 0;
+    errno = saved;
+    return ok;
+}
+
+bool os_fork_hooks(void (*prepare)(void), void (*parent)(void), void (*child)(void))
+{
+    return pthread_atfork(prepare, parent, child) == 0;
+}
+
+/* Before the C library has set environ, the kernel's copy: HAKMEM_* only, in static memory. */
+static const char *const *environ_early(void)
+{
+    enum { BYTES_MAX = 1 << 14, NAMES_MAX = 64 };
+    static char text[BYTES_MAX];
+    static const char *entries[NAMES_MAX + 1];
+    size_t n = file_read("/proc/self/environ", text, sizeof(text));
+    unsigned count = 0;
+    for (size_t i = 0; i < n && count < NAMES_MAX; i += strlen(text + i) + 1) {
+        if (strncmp(text + i, "HAKMEM_", 7) == 0)
+            entries[count++] = text + i;
+    }
+    return entries;
+}
+
+const char *const *os_environ(void)
+{
+    int saved = errno;
+    const char *const *env = NULL;
+    if (getauxval(AT_SECURE) == 0)
+        env = environ != NULL ? (const char *const *)environ : environ_early();
+    errno = saved;
+    return env;
+}
+
+static long futex(_Atomic uint32_t *word, int op, uint32_t value)
+{
+    int saved = errno;
+    long r = syscall(SYS_futex, word, op | FUTEX_PRIVATE_FLAG, value, NULL, NULL, 0);
+    errno = saved;
+    return r;
+}
+
+static void spin_pause(void)
+{
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("isb");
+#endif
+}
+
+void os_lock_wait(struct os_lock *l)
+{
+    /* Held for tens of nanoseconds as a rule: look again before asking the kernel. Not on one
+     * CPU, where nobody can let go while we look. */
+    for (unsigned i = 0; i < 100 && os.ncpus > 1; i++) {
+        spin_pause();
+        if (atomic_load_explicit(&l->word, memory_order_relaxed) == 0 && os_lock_try(l))
+            return;
+    }
+    while (atomic_exchange_explicit(&l->word, 2, memory_order_acquire) != 0)
+        (void)futex(&l->word, FUTEX_WAIT, 2);
+}
+
+void os_lock_wake(struct os_lock *l)
+{
+    (void)futex(&l->word, FUTEX_WAKE, 1);
+}
+
+/* What base needs from the system. */
+
+void hak_write_err(const char *text, size_t length)
+{
+    int saved = errno;
+    while (length > 0) {
+        ssize_t n = write(STDERR_FILENO, text, length);
+        if (n <= 0 && errno != EINTR)
+            break;
+        if (n > 0) {
+            text += n;
+            length -= (size_t)n;
+        }
+    }
+    errno = saved;
+}
+
+void hak_abort(void)
+{
+    abort();
+}
