@@ -1,0 +1,253 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * superslab: where blocks come from. Classes, the region, slabs in superslabs, heaps that own
+ * them, remote-free queues, and runs of whole units for the large tier.
+ *
+ * Sits on:   os, base.     Used by: tiny, mid, large, policy, api.
+ *
+ *   region (reserved addresses)      unit = 64 KiB
+ *   +----+----+----+----+----+----+----+----+----+----+----+----+---- - - -
+ *   | superslab: SS units, aligned  | run of units | free run | virgin ...
+ *   +----+----+----+----+----+----+----+----+----+----+----+----+---- - - -
+ *     |    \ slab: 1 or more units, blocks of one class from its first byte on
+ *     |
+ *   ss_map.words[unit]          one 32-bit word a unit, outside the region, zero = nothing here
+ *      31          12 11     5 4   0
+ *     +--------------+--------+-----+   heap 0 is nobody: the low bits then hold a SS_WORD_*
+ *     | heap id      | class  |  0  |   class << 5 is the offset of a 32-byte bin (tiny.h)
+ *     +--------------+--------+-----+
+ *   units[unit]                 64 bytes a unit: the slab's or the run's own record
+ *
+ * Invariants (cited by assertions and tests):
+ *   S1  words[u] names heap h and class c exactly while unit u belongs to a slab of c owned by h.
+ *   S2  slab: carved = nfree + nout, carved <= blocks; nout counts blocks outside the slab
+ *       (held by the program, in a bin, or on their way home).
+ *   S3  a slab is on its heap's list for the class exactly while nfree > 0 or carved < blocks.
+ *   S4  a superslab is on its heap's list exactly while it has a free unit.
+ *   S5  two free runs never touch.
+ *   S6  dirty_bytes = 64 KiB x (units that are free, have been used, and may hold pages).
+ *
+ * Concurrency: a heap's lock guards its lists and all its slabs; ss_region.lock guards runs,
+ * the frontier and the pools of empty superslabs. Order: heap before region. Remote-free queues
+ * are lock-free. Words are written before the first block of a slab leaves it, so whoever holds
+ * a block may read its word.
+ */
+#ifndef HAK_SS_H
+#define HAK_SS_H
+
+#include <stdatomic.h>
+
+#include "base/hak_base.h"
+#include "os/os.h"
+
+enum {
+    SS_UNIT_SHIFT = 16,
+    SS_UNIT = 1 << SS_UNIT_SHIFT, /* bytes */
+    SS_TINY_NCLASS = 56,          /* classes in slabs of one unit: 16 .. SS_TINY_MAX bytes */
+    SS_NCLASS = 84,               /* and those of several units, up to SS_MID_MAX */
+    SS_TINY_MAX = 8192,           /* bytes */
+    SS_MID_MAX = 1 << 20,         /* bytes */
+    SS_CLASS_SHIFT = 5,           /* class << SS_CLASS_SHIFT in a word */
+    SS_HEAP_SHIFT = 12,           /* heap id << SS_HEAP_SHIFT */
+    SS_HEAPS_MAX = 4096,
+    SS_NODES_MAX = 64,
+    /* Words of heap 0. */
+    SS_WORD_NONE = 0,
+    SS_WORD_RUN = 1,      /* first unit of a run given out */
+    SS_WORD_RUN_MORE = 2, /* its other units */
+};
+
+static_assert(SS_NCLASS << SS_CLASS_SHIFT <= 1 << SS_HEAP_SHIFT, "a class fits its bits");
+static_assert((uint64_t)SS_HEAPS_MAX << SS_HEAP_SHIFT <= UINT32_MAX, "a heap id fits its bits");
+
+/* ---- Numbers handed down by policy before ss_init; constant afterwards but for the limits,
+ * which are plain words read on slow paths. ---- */
+struct ss_params {
+    size_t superslab_bytes; /* 256K, 512K, 1M or 2M */
+    unsigned superslab_keep;/* empty superslabs kept per node */
+    unsigned heaps_max;     /* >= 1 */
+    unsigned refill_count;  /* blocks carved at a time; 0: a page of them */
+    size_t dirty_max_bytes; /* free dirty memory that starts a purge */
+    size_t purge_min_bytes; /* smallest piece worth a system call */
+};
+extern struct ss_params ss_params;
+
+/* Reserve the region and its tables. false: no address space to be had; may be called again. */
+bool ss_init(void);
+
+/* ---- Classes. ---- */
+struct ss_class {
+    uint32_t size;   /* bytes of a block */
+    uint16_t units;  /* of a slab */
+    uint16_t blocks; /* of a slab */
+    uint64_t magic;  /* ceil(2^64 / size): a multiple k of size, below 2^16, has
+                        k * magic mod 2^64 < 2^16, anything else >= magic
+                        (Lemire, Kaser, Kurz, "Faster remainder by direct computation", 2019) */
+};
+extern struct ss_class ss_classes[SS_NCLASS];
+extern size_t ss_mid_max; /* largest class that fits this superslab size, bytes */
+
+/* The smallest class whose blocks hold n bytes, 1 <= n <= SS_MID_MAX. 16-byte steps to 256,
+ * then 8 classes a doubling to 8 KiB, then 4. */
+HAK_FAST unsigned ss_class_of(size_t n)
+{
+    if (n <= 256)
+        return (unsigned)((n + 15) / 16 - (n != 0));
+    unsigned k = hak_log2(n - 1);
+    if (n <= SS_TINY_MAX)
+        return 16 + (k - 8) * 8 + ((unsigned)((n - 1) >> (k - 3)) - 8);
+    return SS_TINY_NCLASS + (k - 13) * 4 + ((unsigned)((n - 1) >> (k - 2)) - 4);
+}
+
+/* ---- The map: address -> word. ---- */
+struct ss_map {
+    uintptr_t base;        /* first byte of the region */
+    size_t units;          /* words[units] is zero, and stands for every foreign address */
+    const uint32_t *words; /* readable over its whole length */
+};
+extern struct ss_map ss_map;
+
+/* The word of any address at all: one load, no test. */
+HAK_FAST uint32_t ss_word(const void *p)
+{
+    size_t unit = ((uintptr_t)p - ss_map.base) >> SS_UNIT_SHIFT;
+    return ss_map.words[HAK_MIN(unit, ss_map.units)];
+}
+
+HAK_FAST unsigned ss_word_heap(uint32_t word)
+{
+    return word >> SS_HEAP_SHIFT;
+}
+
+HAK_FAST unsigned ss_word_class(uint32_t word)
+{
+    return (word & ((1u << SS_HEAP_SHIFT) - 1)) >> SS_CLASS_SHIFT;
+}
+
+/* Is p the first byte of a block of its slab? word = ss_word(p), of a heap > 0. */
+bool ss_block_starts(const void *p, uint32_t word);
+
+/* ---- Chains: blocks linked through their first word. ---- */
+struct ss_chain {
+    void *head;
+    void *tail; /* NULL where nobody needs it */
+    uint32_t count;
+};
+
+HAK_FAST void *ss_next(const void *block)
+{
+    return *(void *const *)block;
+}
+
+HAK_FAST void ss_link(void *block, void *next)
+{
+    *(void **)block = next;
+}
+
+/* ---- Remote-free queue: a Treiber stack pushed by anyone, emptied whole by the owner. Taking
+ * everything at once leaves no ABA. Pointer and count share one word, so both change together.
+ *
+ *      63                          16 15        0
+ *     +------------------------------+-----------+
+ *     | address of the newest block  | count     |   count sticks at 65,535
+ *     +------------------------------+-----------+                                      ---- */
+typedef _Atomic uint64_t ss_remote_t;
+
+/* Push chain (head..tail, count). Returns the count now queued. */
+uint32_t ss_remote_push(ss_remote_t *q, const struct ss_chain *c);
+/* Take all; count 0: there was nothing. tail is not set. */
+struct ss_chain ss_remote_take(ss_remote_t *q);
+
+/* ---- Heaps. ---- */
+struct ss_slab;
+struct ss_superslab;
+
+struct ss_heap_stats {
+    uint64_t refills;      /* slab refills */
+    uint64_t flushes;      /* chains given back */
+    uint64_t remote_takes; /* queues emptied */
+    uint64_t slabs;        /* owned now */
+    uint64_t superslabs;   /* owned now */
+    uint64_t out[SS_NCLASS]; /* blocks outside their slabs, by class */
+};
+
+struct ss_heap {
+    struct os_lock lock;
+    uint32_t id;                          /* [const] > 0 */
+    uint32_t node;                        /* [const] */
+    struct ss_slab *slabs[SS_NCLASS];     /* [lock] S3; the head is the current slab */
+    struct ss_superslab *superslabs;      /* [lock] S4; the head is the current superslab */
+    struct ss_heap_stats stats;           /* [lock] */
+    /* What other threads write, away from what the owner reads. */
+    _Alignas(HAK_LINE) _Atomic uint32_t nthreads; /* caches in use that point here */
+    ss_remote_t remote[SS_NCLASS];
+};
+
+/* The heap of an id from a word (> 0), and how many there are: ids 1 .. ss_nheaps(). */
+struct ss_heap *ss_heap_by_id(unsigned id);
+unsigned ss_nheaps(void);
+/* A heap for a new cache on node: a new one below the bound, else the one with fewest threads.
+ * NULL: no memory. */
+struct ss_heap *ss_heap_get(unsigned node);
+
+/* superslab_refill: blocks of a class, at least one, into *out; about `want`, never none.
+ * Five steps, in this order: (0) the remote-free queue, whole; (1) the current slab's free list,
+ * whole, or virgin blocks, a page of them; (2) a free slab of the current superslab; (3) an
+ * empty superslab of the node's pool; (4) a new superslab. *grew tells that (4) was needed.
+ * false: no memory. Takes the heap's lock. */
+bool ss_refill(struct ss_heap *h, unsigned class, uint32_t want, struct ss_chain *out, bool *grew);
+
+/* Give blocks of this heap, of any class, linked, NULL at the end, back to their slabs.
+ * Aborts on one that is already there. Takes the heap's lock. */
+void ss_flush(struct ss_heap *h, void *blocks);
+
+/* Push a chain home, of one class and owner. Where the owner has no thread, or has let the queue
+ * grow past a mebibyte, also carries the queue to the slabs for it. */
+void ss_send_home(uint32_t word, const struct ss_chain *c);
+
+/* Empty one heap's remote-free queues into its slabs. */
+void ss_heap_drain(struct ss_heap *h);
+/* Return this heap's dirty free units to the system. Returns bytes. */
+size_t ss_heap_purge(struct ss_heap *h);
+
+/* ---- Runs of whole units, for the large tier. ---- */
+
+/* units > 0, aligned to align bytes (a power of two). *zero: the memory is known to be zero.
+ * NULL: no memory. Best fit among free runs, else from the frontier. */
+void *ss_run_alloc(size_t units, size_t align, bool *zero);
+/* p: what ss_run_alloc returned (word SS_WORD_RUN). */
+void ss_run_free(void *p);
+size_t ss_run_units(const void *p);
+/* Resize in place to units > 0, using free units behind it. false: not possible. */
+bool ss_run_resize(void *p, size_t units);
+
+/* Return free runs and pooled superslabs to the system: all of it, or only what is above the
+ * bounds of ss_params. Returns bytes. */
+size_t ss_region_purge(bool all);
+
+struct ss_region_stats {
+    size_t reserved_bytes;
+    size_t committed_bytes; /* readable and writable */
+    size_t dirty_bytes;     /* S6 */
+    size_t pooled_superslabs;
+    size_t run_bytes;       /* in runs given out */
+    uint64_t purges;        /* system calls that returned memory */
+    uint64_t purged_bytes;
+    uint64_t grown;         /* superslabs taken from the region */
+    size_t meta_bytes;      /* caches, heaps and tables */
+};
+void ss_region_stats(struct ss_region_stats *out);
+
+/* Memory for hakmem's own records: zero, cache-line aligned, never freed. NULL: none. */
+void *ss_meta_alloc(size_t bytes);
+
+/* ---- Fork. prepare takes every lock here, in order; parent and child let go. The child also
+ * empties the remote-free queues, which a thread may have been writing while memory was copied. */
+void ss_fork_prepare(void);
+void ss_fork_parent(void);
+void ss_fork_child(void);
+
+/* Walk everything and abort on a broken invariant. Tests, and debug level 2. */
+void ss_validate(void);
+
+#endif /* HAK_SS_H */

@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * superslab's own: the records behind units, and the calls between its files.
+ */
+#ifndef HAK_SS_INTERNAL_H
+#define HAK_SS_INTERNAL_H
+
+#include "superslab/ss.h"
+
+/* What a unit's record is. Stands first in both records, so that a neighbour can be asked. */
+enum ss_kind {
+    SS_KIND_USED = 0, /* part of a run given out, or of a superslab */
+    SS_KIND_FREE_RUN, /* first or last unit of a free run */
+};
+
+/* A slab, in the record of its first unit. The other units' records hold kind and back only. */
+struct ss_slab {
+    uint8_t kind;
+    uint8_t class;
+    uint8_t back;  /* units before this one in the slab: 0 in the first */
+    bool zero;     /* its pages were zero when it was taken, so virgin blocks still are */
+    uint32_t heap; /* id */
+    void *free;    /* [heap lock] blocks given back */
+    void *free_tail;
+    uint32_t nfree;  /* [heap lock] S2 */
+    uint32_t nout;   /* [heap lock] S2 */
+    uint32_t carved; /* [heap lock] S2 */
+    uint32_t blocks; /* [const] */
+    struct ss_slab *next, *prev; /* [heap lock] S3, circular */
+};
+
+/* A run: in the record of its first unit, and, while free, of its last. */
+struct ss_run {
+    uint8_t kind;
+    uint32_t units;
+    uint32_t dirty; /* units that may hold pages; 0: all zero */
+    struct ss_run *next, *prev; /* [region lock] free runs of like size, circular */
+};
+
+union ss_unit {
+    struct ss_slab slab;
+    struct ss_run run;
+    char line[HAK_LINE];
+};
+static_assert(sizeof(union ss_unit) == HAK_LINE, "one cache line a unit");
+
+/* A superslab: SS_UNITS aligned units. Bit i speaks of unit i. */
+struct ss_superslab {
+    uint32_t free;  /* [heap lock] units in no slab */
+    uint32_t dirty; /* [heap lock] free units that may hold pages; subset of free */
+    struct ss_heap *heap;
+    struct ss_superslab *next, *prev; /* [heap lock] S4, circular; [region lock] in a pool */
+    uint32_t node;
+};
+
+struct ss_region {
+    struct os_lock lock;
+    char *base;
+    size_t units;     /* of the window: what the tables cover */
+    size_t reserved;  /* units whose addresses are ours, from base */
+    size_t committed; /* units readable and writable, from base */
+    size_t frontier;  /* units ever handed out, from base; beyond it virgin */
+    uint32_t *words;
+    union ss_unit *unit;
+    struct ss_superslab *superslab; /* one a superslab's worth of units */
+    unsigned ss_units;              /* units of a superslab */
+    uint32_t ss_mask;               /* that many ones */
+    struct {
+        struct ss_superslab *head; /* stack, by next */
+        unsigned count;
+    } pool[SS_NODES_MAX]; /* [lock] empty superslabs */
+    uint64_t purges, purged_bytes, grown; /* [lock] */
+    size_t run_bytes;                     /* [lock] */
+    _Atomic size_t dirty_bytes;           /* S6 */
+    char *meta, *meta_end;                /* [lock] */
+    size_t meta_bytes;                    /* [lock] */
+};
+extern struct ss_region ss_region;
+
+static inline size_t ss_unit_of(const void *p)
+{
+    return (size_t)((const char *)p - ss_region.base) >> SS_UNIT_SHIFT;
+}
+
+static inline char *ss_unit_address(size_t unit)
+{
+    return ss_region.base + (unit << SS_UNIT_SHIFT);
+}
+
+static inline struct ss_slab *ss_slab_of(const void *p)
+{
+    size_t unit = ss_unit_of(p);
+    return &ss_region.unit[unit - ss_region.unit[unit].slab.back].slab;
+}
+
+static inline size_t ss_slab_unit(const struct ss_slab *s)
+{
+    return (size_t)((const union ss_unit *)(const void *)s - ss_region.unit);
+}
+
+static inline void ss_dirty_add(size_t units)
+{
+    atomic_fetch_add_explicit(&ss_region.dirty_bytes, units << SS_UNIT_SHIFT,
+                              memory_order_relaxed);
+}
+
+static inline void ss_dirty_sub(size_t units)
+{
+    atomic_fetch_sub_explicit(&ss_region.dirty_bytes, units << SS_UNIT_SHIFT,
+                              memory_order_relaxed);
+}
+
+static inline bool ss_dirty_over(void)
+{
+    return atomic_load_explicit(&ss_region.dirty_bytes, memory_order_relaxed) >
+           ss_params.dirty_max_bytes;
+}
+
+void ss_classes_init(void);
+bool ss_region_init(void);
+/* Make units [0, upto) usable, with their records. Lock held. */
+bool ss_region_commit_locked(size_t upto);
+/* Purge `units` from `first`; counts it. Lock held. Returns bytes, 0 on refusal. */
+size_t ss_region_purge_units(size_t first, size_t units);
+/* The run allocator under the lock already held; see ss_run_alloc. */
+size_t ss_run_take_locked(size_t units, size_t align_units, uint32_t *dirty);
+void ss_run_give_locked(size_t first, size_t units, uint32_t dirty);
+#define SS_UNIT_NONE SIZE_MAX
+
+/* A slab of class c for h, linked as current; steps 2, 3 and 4. Heap lock held. NULL: no memory. */
+struct ss_slab *ss_slab_take_locked(struct ss_heap *h, unsigned class, bool *grew);
+/* An emptied slab leaves its lists and becomes free units. Heap lock held. */
+void ss_slab_give_locked(struct ss_heap *h, struct ss_slab *s);
+void ss_slab_link(struct ss_heap *h, struct ss_slab *s);
+void ss_slab_unlink(struct ss_heap *h, struct ss_slab *s);
+size_t ss_superslabs_purge_locked(struct ss_heap *h);
+void ss_slabs_validate(struct ss_heap *h);
+void ss_runs_validate(void);
+
+#endif /* HAK_SS_INTERNAL_H */
