@@ -1,0 +1,293 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * fake_os: see fake_os.h. WRAP(type, name, parameters) opens the function that ld puts in the
+ * place of `name`; __real_##name is the one it replaced.
+ */
+#include "support/fake_os.h"
+
+#include <stdatomic.h>
+
+#include "os/os.h"
+#include "support/hak_test.h"
+
+#define WRAP(type, name, ...)                                                                  \
+    type __real_##name(__VA_ARGS__);                                                           \
+    type __wrap_##name(__VA_ARGS__);                                                           \
+    type __wrap_##name(__VA_ARGS__)
+
+static struct {
+    _Atomic uint64_t calls, failed;
+    _Atomic uint64_t fail_from, fail_until; /* of `calls`, counted from 1; until is exclusive */
+} counts[FAKE_OS_N_KINDS];
+
+static struct os_lock last_lock;
+static struct fake_os_call last[FAKE_OS_N_KINDS]; /* [lock: last_lock] */
+static _Atomic size_t held_bytes;
+
+static struct {
+    size_t page_size;
+    unsigned ncpus, nnodes, node;
+    uint64_t ram, address_limit;
+    const char *const *env;
+} claim = {.address_limit = UINT64_MAX};
+
+/* ---- The test's side. ---- */
+
+void fake_os_reset(void)
+{
+    for (int k = 0; k < FAKE_OS_N_KINDS; k++) {
+        counts[k].calls = 0;
+        counts[k].failed = 0;
+        counts[k].fail_from = 0;
+        counts[k].fail_until = 0;
+    }
+    claim.page_size = 0;
+    claim.ncpus = 0;
+    claim.nnodes = 0;
+    claim.node = 0;
+    claim.ram = 0;
+    claim.address_limit = UINT64_MAX;
+    claim.env = NULL;
+}
+
+void fake_os_fail(enum fake_os_kind kind, uint64_t nth, uint64_t how_many)
+{
+    uint64_t from = counts[kind].calls + nth;
+    counts[kind].fail_from = from;
+    counts[kind].fail_until = how_many > UINT64_MAX - from ? UINT64_MAX : from + how_many;
+}
+
+uint64_t fake_os_calls(enum fake_os_kind kind)
+{
+    return counts[kind].calls;
+}
+
+uint64_t fake_os_failed(enum fake_os_kind kind)
+{
+    return counts[kind].failed;
+}
+
+struct fake_os_call fake_os_last(enum fake_os_kind kind)
+{
+    os_lock(&last_lock);
+    struct fake_os_call c = last[kind];
+    os_unlock(&last_lock);
+    return c;
+}
+
+size_t fake_os_held_bytes(void)
+{
+    return held_bytes;
+}
+
+void fake_os_set_page_size(size_t bytes)
+{
+    claim.page_size = bytes;
+}
+
+void fake_os_set_ncpus(unsigned n)
+{
+    claim.ncpus = n;
+}
+
+void fake_os_set_ram(uint64_t bytes)
+{
+    claim.ram = bytes;
+}
+
+void fake_os_set_address_limit(uint64_t bytes)
+{
+    claim.address_limit = bytes;
+}
+
+void fake_os_set_nnodes(unsigned n)
+{
+    claim.nnodes = n;
+}
+
+void fake_os_set_node(unsigned node)
+{
+    claim.node = node;
+}
+
+void fake_os_set_environ(const char *const *env)
+{
+    claim.env = env;
+}
+
+/* ---- The allocator's side. ---- */
+
+static bool count_one(enum fake_os_kind kind)
+{
+    uint64_t n = ++counts[kind].calls;
+    bool fail = n >= counts[kind].fail_from && n < counts[kind].fail_until;
+    counts[kind].failed += fail;
+    return fail;
+}
+
+/* Count a call; true: it has to fail. */
+static bool must_fail(enum fake_os_kind kind)
+{
+    bool any = count_one(FAKE_OS_ANY);
+    return count_one(kind) || any;
+}
+
+static void remember(enum fake_os_kind kind, void *addr, size_t bytes, size_t align)
+{
+    os_lock(&last_lock);
+    last[kind] = (struct fake_os_call){addr, bytes, align};
+    os_unlock(&last_lock);
+}
+
+static void require_pages(const void *addr, size_t bytes)
+{
+    size_t mask = os_page_size() - 1;
+    REQUIRE(((uintptr_t)addr & mask) == 0);
+    REQUIRE(bytes != 0 && (bytes & mask) == 0);
+}
+
+WRAP(size_t, os_page_size, void)
+{
+    return claim.page_size != 0 ? claim.page_size : __real_os_page_size();
+}
+
+WRAP(unsigned, os_ncpus, void)
+{
+    return claim.ncpus != 0 ? claim.ncpus : __real_os_ncpus();
+}
+
+WRAP(uint64_t, os_ram_bytes, void)
+{
+    return claim.ram != 0 ? claim.ram : __real_os_ram_bytes();
+}
+
+WRAP(uint64_t, os_address_limit, void)
+{
+    return claim.address_limit != UINT64_MAX ? claim.address_limit : __real_os_address_limit();
+}
+
+WRAP(unsigned, os_nnodes, void)
+{
+    return claim.nnodes != 0 ? claim.nnodes : __real_os_nnodes();
+}
+
+WRAP(unsigned, os_node, void)
+{
+    return claim.nnodes != 0 ? claim.node : __real_os_node();
+}
+
+WRAP(const char *const *, os_environ, void)
+{
+    return claim.env != NULL ? claim.env : __real_os_environ();
+}
+
+void *__real_os_map(size_t bytes, size_t align);
+void __real_os_unmap(void *addr, size_t bytes);
+
+WRAP(void *, os_reserve, void *hint, size_t bytes, bool fixed)
+{
+    require_pages(hint, bytes);
+    if (must_fail(FAKE_OS_RESERVE))
+        return NULL;
+    size_t page = os_page_size();
+    char *p;
+    if (fixed || page == __real_os_page_size()) {
+        p = __real_os_reserve(hint, bytes, fixed);
+    } else {
+        p = __real_os_reserve(hint, bytes + page, false);
+        size_t before = p == NULL ? 0 : -(uintptr_t)p & (page - 1);
+        if (before != 0)
+            __real_os_unmap(p, before);
+        if (p != NULL)
+            __real_os_unmap(p + before + bytes, page - before);
+        p += before;
+    }
+    if (p != NULL) {
+        held_bytes += bytes;
+        remember(FAKE_OS_RESERVE, p, bytes, 0);
+    }
+    return p;
+}
+
+WRAP(bool, os_make_readable, void *addr, size_t bytes)
+{
+    require_pages(addr, bytes);
+    if (must_fail(FAKE_OS_MAKE_READABLE) || !__real_os_make_readable(addr, bytes))
+        return false;
+    remember(FAKE_OS_MAKE_READABLE, addr, bytes, 0);
+    return true;
+}
+
+WRAP(bool, os_commit, void *addr, size_t bytes)
+{
+    require_pages(addr, bytes);
+    if (must_fail(FAKE_OS_COMMIT) || !__real_os_commit(addr, bytes))
+        return false;
+    remember(FAKE_OS_COMMIT, addr, bytes, 0);
+    return true;
+}
+
+WRAP(void *, os_map, size_t bytes, size_t align)
+{
+    require_pages(NULL, bytes);
+    REQUIRE(HAK_IS_POW2(align));
+    if (must_fail(FAKE_OS_MAP))
+        return NULL;
+    void *p = __real_os_map(bytes, HAK_MAX(align, os_page_size()));
+    if (p != NULL) {
+        REQUIRE(((uintptr_t)p & (align - 1)) == 0);
+        held_bytes += bytes;
+        remember(FAKE_OS_MAP, p, bytes, align);
+    }
+    return p;
+}
+
+WRAP(void, os_unmap, void *addr, size_t bytes)
+{
+    require_pages(addr, bytes);
+    count_one(FAKE_OS_UNMAP);
+    held_bytes -= bytes;
+    remember(FAKE_OS_UNMAP, addr, bytes, 0);
+    __real_os_unmap(addr, bytes);
+}
+
+WRAP(void *, os_remap, void *addr, size_t old_bytes, size_t new_bytes)
+{
+    require_pages(addr, old_bytes);
+    require_pages(addr, new_bytes);
+    if (must_fail(FAKE_OS_REMAP))
+        return NULL;
+    /* A move by the real one may land between two pages of the claimed size. */
+    if (os_page_size() != __real_os_page_size() && new_bytes > old_bytes)
+        return NULL;
+    void *p = __real_os_remap(addr, old_bytes, new_bytes);
+    if (p != NULL) {
+        held_bytes += new_bytes - old_bytes;
+        remember(FAKE_OS_REMAP, p, new_bytes, 0);
+    }
+    return p;
+}
+
+WRAP(bool, os_purge, void *addr, size_t bytes)
+{
+    require_pages(addr, bytes);
+    if (must_fail(FAKE_OS_PURGE) || !__real_os_purge(addr, bytes))
+        return false;
+    remember(FAKE_OS_PURGE, addr, bytes, 0);
+    return true;
+}
+
+WRAP(bool, os_thread_exit_init, void (*fn)(void *))
+{
+    return !must_fail(FAKE_OS_THREAD_EXIT) && __real_os_thread_exit_init(fn);
+}
+
+WRAP(bool, os_thread_exit_arm, void *arg)
+{
+    return !must_fail(FAKE_OS_THREAD_EXIT) && __real_os_thread_exit_arm(arg);
+}
+
+WRAP(bool, os_fork_hooks, void (*prepare)(void), void (*parent)(void), void (*child)(void))
+{
+    return !must_fail(FAKE_OS_FORK_HOOKS) && __real_os_fork_hooks(prepare, parent, child);
+}

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * fake_os: src/os with a hand on it. Every call goes on to the real one unless it was told to
+ * fail; all are counted, and their arguments are held to the contracts in os/os.h.
+ *
+ * How: the test is linked with ld's --wrap for each os_ function (fake_os_dep in meson.build), so
+ * that the tiers reach the functions here and these reach the real ones. All thread-safe.
+ */
+#ifndef FAKE_OS_H
+#define FAKE_OS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum fake_os_kind {
+    FAKE_OS_RESERVE,
+    FAKE_OS_MAKE_READABLE,
+    FAKE_OS_COMMIT,
+    FAKE_OS_MAP,
+    FAKE_OS_REMAP,
+    FAKE_OS_PURGE,
+    FAKE_OS_THREAD_EXIT,
+    FAKE_OS_FORK_HOOKS,
+    FAKE_OS_UNMAP, /* is counted, cannot fail */
+    FAKE_OS_ANY,   /* the calls of all kinds above but UNMAP, in one sequence */
+    FAKE_OS_N_KINDS
+};
+
+#define FAKE_OS_FOREVER UINT64_MAX
+
+/* Counts to 0, no failures, everything reported as it is. Mappings made before stay. */
+void fake_os_reset(void);
+/* The nth call (1: the next one) of that kind and the how_many - 1 after it fail. 0: none. */
+void fake_os_fail(enum fake_os_kind kind, uint64_t nth, uint64_t how_many);
+uint64_t fake_os_calls(enum fake_os_kind kind);  /* since the last reset */
+uint64_t fake_os_failed(enum fake_os_kind kind); /* of them, failed on our order */
+
+/* The last call of a kind that got through to the system. */
+struct fake_os_call {
+    void *addr;   /* the result for RESERVE, MAP and REMAP */
+    size_t bytes; /* the new size for REMAP */
+    size_t align; /* MAP only */
+};
+struct fake_os_call fake_os_last(enum fake_os_kind kind);
+/* Bytes of address space reserved or mapped now. */
+size_t fake_os_held_bytes(void);
+
+/* What the machine claims to be. 0 (for pages, CPUs, RAM, nodes): the truth.
+ * A page may only be larger than the real one: reservations are then aligned to it. */
+void fake_os_set_page_size(size_t bytes);
+void fake_os_set_ncpus(unsigned n);
+void fake_os_set_ram(uint64_t bytes);
+void fake_os_set_address_limit(uint64_t bytes);
+void fake_os_set_nnodes(unsigned n);
+void fake_os_set_node(unsigned node);
+void fake_os_set_environ(const char *const *env); /* NULL: the real one */
+
+#endif /* FAKE_OS_H */
