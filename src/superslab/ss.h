@@ -25,7 +25,8 @@
  *   S3  a slab is on its heap's list for the class exactly while nfree > 0 or carved < blocks.
  *   S4  a superslab is on its heap's list exactly while it has a free unit.
  *   S5  two free runs never touch.
- *   S6  dirty_bytes = 64 KiB x (units that are free, have been used, and may hold pages).
+ *   S6  a heap's dirty units are the set bits of its superslabs' dirty words; the region's are
+ *       the sum over free runs. Units of pooled superslabs count for neither.
  *
  * Concurrency: a heap's lock guards its lists and all its slabs; ss_region.lock guards runs,
  * the frontier and the pools of empty superslabs. Order: heap before region. Remote-free queues
@@ -67,7 +68,8 @@ struct ss_params {
     unsigned superslab_keep;/* empty superslabs kept per node */
     unsigned heaps_max;     /* >= 1 */
     unsigned refill_count;  /* blocks carved at a time; 0: a page of them */
-    size_t dirty_max_bytes; /* free dirty memory that starts a purge */
+    size_t dirty_max_bytes; /* free dirty memory in runs that starts a purge; a heap's slabs: a
+                               quarter of it */
     size_t purge_min_bytes; /* smallest piece worth a system call */
 };
 extern struct ss_params ss_params;
@@ -162,6 +164,12 @@ struct ss_chain ss_remote_take(ss_remote_t *q);
 struct ss_slab;
 struct ss_superslab;
 
+/* Free memory that may hold pages, in units, and what the last purge could not return. */
+struct ss_dirty {
+    size_t units;
+    size_t left;
+};
+
 struct ss_heap_stats {
     uint64_t refills;      /* slab refills */
     uint64_t flushes;      /* chains given back */
@@ -177,6 +185,7 @@ struct ss_heap {
     uint32_t node;                        /* [const] */
     struct ss_slab *slabs[SS_NCLASS];     /* [lock] S3; the head is the current slab */
     struct ss_superslab *superslabs;      /* [lock] S4; the head is the current superslab */
+    struct ss_dirty dirty;                /* [lock] S6 */
     struct ss_heap_stats stats;           /* [lock] */
     /* What other threads write, away from what the owner reads. */
     _Alignas(HAK_LINE) _Atomic uint32_t nthreads; /* caches in use that point here */
@@ -207,13 +216,17 @@ void ss_send_home(uint32_t word, const struct ss_chain *c);
 
 /* Empty one heap's remote-free queues into its slabs. */
 void ss_heap_drain(struct ss_heap *h);
+/* The same for one heap that has no thread, another at each call. */
+void ss_drain_parked(void);
 /* Return this heap's dirty free units to the system. Returns bytes. */
 size_t ss_heap_purge(struct ss_heap *h);
 
 /* ---- Runs of whole units, for the large tier. ---- */
 
-/* units > 0, aligned to align bytes (a power of two). *zero: the memory is known to be zero.
- * NULL: no memory. Best fit among free runs, else from the frontier. */
+enum { SS_RUN_ALIGN_MAX = 2 * 1024 * 1024 };
+
+/* units > 0, aligned to align bytes (a power of two up to SS_RUN_ALIGN_MAX). *zero: the memory
+ * is known to be zero. NULL: no memory. Best fit among free runs, else from the frontier. */
 void *ss_run_alloc(size_t units, size_t align, bool *zero);
 /* p: what ss_run_alloc returned (word SS_WORD_RUN). */
 void ss_run_free(void *p);
@@ -228,7 +241,7 @@ size_t ss_region_purge(bool all);
 struct ss_region_stats {
     size_t reserved_bytes;
     size_t committed_bytes; /* readable and writable */
-    size_t dirty_bytes;     /* S6 */
+    size_t dirty_bytes;     /* S6, free runs */
     size_t pooled_superslabs;
     size_t run_bytes;       /* in runs given out */
     uint64_t purges;        /* system calls that returned memory */

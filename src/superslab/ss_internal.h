@@ -69,9 +69,10 @@ struct ss_region {
         struct ss_superslab *head; /* stack, by next */
         unsigned count;
     } pool[SS_NODES_MAX]; /* [lock] empty superslabs */
-    uint64_t purges, purged_bytes, grown; /* [lock] */
-    size_t run_bytes;                     /* [lock] */
-    _Atomic size_t dirty_bytes;           /* S6 */
+    _Atomic uint64_t purges, purged_bytes;
+    uint64_t grown;        /* [lock] */
+    size_t run_bytes;      /* [lock] */
+    struct ss_dirty dirty;                /* [lock] S6, of free runs */
     char *meta, *meta_end;                /* [lock] */
     size_t meta_bytes;                    /* [lock] */
 };
@@ -98,30 +99,19 @@ static inline size_t ss_slab_unit(const struct ss_slab *s)
     return (size_t)((const union ss_unit *)(const void *)s - ss_region.unit);
 }
 
-static inline void ss_dirty_add(size_t units)
+/* Dirty memory is returned together once `most` more units of it have come up than the last
+ * purge left behind. Guarded by the lock of what it counts for. */
+static inline bool ss_dirty_due(const struct ss_dirty *d, size_t most_bytes)
 {
-    atomic_fetch_add_explicit(&ss_region.dirty_bytes, units << SS_UNIT_SHIFT,
-                              memory_order_relaxed);
-}
-
-static inline void ss_dirty_sub(size_t units)
-{
-    atomic_fetch_sub_explicit(&ss_region.dirty_bytes, units << SS_UNIT_SHIFT,
-                              memory_order_relaxed);
-}
-
-static inline bool ss_dirty_over(void)
-{
-    return atomic_load_explicit(&ss_region.dirty_bytes, memory_order_relaxed) >
-           ss_params.dirty_max_bytes;
+    return d->units > d->left + (most_bytes >> SS_UNIT_SHIFT);
 }
 
 void ss_classes_init(void);
 bool ss_region_init(void);
 /* Make units [0, upto) usable, with their records. Lock held. */
 bool ss_region_commit_locked(size_t upto);
-/* Purge `units` from `first`; counts it. Lock held. Returns bytes, 0 on refusal. */
-size_t ss_region_purge_units(size_t first, size_t units);
+/* Return the pages of units to the system. Returns bytes, 0 on refusal. */
+size_t ss_units_purge(size_t first, size_t units);
 /* The run allocator under the lock already held; see ss_run_alloc. */
 size_t ss_run_take_locked(size_t units, size_t align_units, uint32_t *dirty);
 void ss_run_give_locked(size_t first, size_t units, uint32_t dirty);

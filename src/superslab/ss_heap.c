@@ -1,0 +1,298 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * superslab: heaps. Refill and flush, which every block passes through, and the way home.
+ */
+#include "superslab/ss_internal.h"
+
+enum { QUEUE_MAX_BYTES = 1 << 20 }; /* a longer remote-free queue is carried home by who frees */
+
+static struct ss_heap *heaps[SS_HEAPS_MAX]; /* [region lock] to add; never removed */
+static _Atomic unsigned nheaps;             /* ids 1 .. nheaps */
+
+struct ss_heap *ss_heap_by_id(unsigned id)
+{
+    return heaps[id];
+}
+
+unsigned ss_nheaps(void)
+{
+    return atomic_load_explicit(&nheaps, memory_order_acquire);
+}
+
+static struct ss_heap *heap_create(unsigned node)
+{
+    struct ss_heap *h = ss_meta_alloc(sizeof(*h));
+    if (h == NULL)
+        return NULL;
+    os_lock(&ss_region.lock);
+    unsigned id = atomic_load_explicit(&nheaps, memory_order_relaxed) + 1;
+    if (id <= ss_params.heaps_max && id < SS_HEAPS_MAX) {
+        h->id = id;
+        h->node = node;
+        heaps[id] = h;
+        atomic_store_explicit(&nheaps, id, memory_order_release);
+    } else {
+        h = NULL; /* another thread made the last one: a few bytes of meta are lost, once */
+    }
+    os_unlock(&ss_region.lock);
+    return h;
+}
+
+/* Fewest threads, the same node first. */
+static struct ss_heap *heap_share(unsigned node)
+{
+    struct ss_heap *best = NULL;
+    uint32_t best_cost = UINT32_MAX;
+    for (unsigned id = 1; id <= ss_nheaps(); id++) {
+        struct ss_heap *h = heaps[id];
+        uint32_t cost = atomic_load_explicit(&h->nthreads, memory_order_relaxed) +
+                        (h->node != node ? UINT32_MAX / 2 : 0);
+        if (best == NULL || cost < best_cost) {
+            best = h;
+            best_cost = cost;
+        }
+    }
+    return best;
+}
+
+struct ss_heap *ss_heap_get(unsigned node)
+{
+    struct ss_heap *h = NULL;
+    if (ss_nheaps() < HAK_MIN(ss_params.heaps_max, (unsigned)SS_HEAPS_MAX - 1))
+        h = heap_create(node);
+    return h != NULL ? h : heap_share(node);
+}
+
+/* ---- Refill. ---- */
+
+static void chain_prepend(struct ss_chain *out, void *head, void *tail, uint32_t count)
+{
+    ss_link(tail, out->head);
+    out->head = head;
+    out->tail = out->tail != NULL ? out->tail : tail;
+    out->count += count;
+}
+
+/* How many virgin blocks to cut: to the end of the page where they are the first to touch it,
+ * as many as are wanted where the pages are there already. */
+static uint32_t carve_count(const struct ss_slab *s, uint32_t want)
+{
+    uint32_t size = ss_classes[s->class].size;
+    uint32_t n = ss_params.refill_count;
+    if (n == 0) {
+        size_t at = (size_t)s->carved * size;
+        n = (uint32_t)((HAK_ALIGN_UP(at + size, os_page_size()) - at) / size);
+        if (!s->zero || n > want)
+            n = want;
+    }
+    return HAK_MIN(HAK_MAX(n, 1u), s->blocks - s->carved);
+}
+
+static void slab_carve(struct ss_slab *s, uint32_t want, struct ss_chain *out)
+{
+    uint32_t size = ss_classes[s->class].size;
+    uint32_t n = carve_count(s, want);
+    char *first = ss_unit_address(ss_slab_unit(s)) + (size_t)s->carved * size;
+    char *last = first + (size_t)(n - 1) * size;
+    for (char *b = first; b < last; b += size)
+        ss_link(b, b + size);
+    s->carved += n;
+    s->nout += n;
+    chain_prepend(out, first, last, n);
+}
+
+static void slab_splice(struct ss_slab *s, struct ss_chain *out)
+{
+    uint32_t n = s->nfree;
+    void *head = s->free;
+    s->free = NULL;
+    s->nfree = 0;
+    s->nout += n;
+    chain_prepend(out, head, s->free_tail, n);
+}
+
+/* Steps 1 to 4. */
+static void slabs_refill_locked(struct ss_heap *h, unsigned class, uint32_t want,
+                                struct ss_chain *out, bool *grew)
+{
+    bool carved = false;
+    while (out->count < want && !carved) {
+        struct ss_slab *s = h->slabs[class];
+        if (s == NULL && (out->count > 0 || (s = ss_slab_take_locked(h, class, grew)) == NULL))
+            break;
+        if (s->nfree > 0) {
+            slab_splice(s, out);
+        } else {
+            slab_carve(s, want - out->count, out);
+            carved = true;
+        }
+        if (s->nfree == 0 && s->carved == s->blocks)
+            ss_slab_unlink(h, s); /* S3: full slabs are on no list */
+    }
+}
+
+bool ss_refill(struct ss_heap *h, unsigned class, uint32_t want, struct ss_chain *out, bool *grew)
+{
+    *grew = false;
+    *out = ss_remote_take(&h->remote[class]);
+    if (out->count > 0)
+        return true;
+    os_lock(&h->lock);
+    slabs_refill_locked(h, class, want, out, grew);
+    h->stats.refills++;
+    h->stats.out[class] += out->count;
+    os_unlock(&h->lock);
+    return out->count > 0;
+}
+
+/* ---- Flush. ---- */
+
+static void block_give(struct ss_heap *h, void *b)
+{
+    struct ss_slab *s = ss_slab_of(b);
+    HAK_ASSERT(s->heap == h->id);
+    HAK_CHECK_POINTER(s->nout > 0 && s->free != b, "superslab: block freed twice", b);
+    ss_link(b, s->free);
+    if (s->free == NULL)
+        s->free_tail = b;
+    s->free = b;
+    bool was_full = s->nfree == 0 && s->carved == s->blocks;
+    s->nfree++;
+    s->nout--;
+    h->stats.out[s->class]--;
+    if (was_full)
+        ss_slab_link(h, s); /* S3 */
+    /* The last slab of a tiny class stays for the next refill; mid slabs are too big to wait. */
+    if (s->nout == 0 && (s->next != s || s->class >= SS_TINY_NCLASS))
+        ss_slab_give_locked(h, s);
+}
+
+static void blocks_give_locked(struct ss_heap *h, void *blocks)
+{
+    for (void *b = blocks; b != NULL;) {
+        void *next = ss_next(b);
+        HAK_CHECK_POINTER(next != b, "superslab: block freed twice", b);
+        block_give(h, b);
+        b = next;
+    }
+    h->stats.flushes++;
+    if (HAK_UNLIKELY(ss_dirty_due(&h->dirty, ss_params.dirty_max_bytes / 4)))
+        (void)ss_superslabs_purge_locked(h);
+}
+
+void ss_flush(struct ss_heap *h, void *blocks)
+{
+    os_lock(&h->lock);
+    blocks_give_locked(h, blocks);
+    if (HAK_CFG_DEBUG >= 2)
+        ss_slabs_validate(h);
+    os_unlock(&h->lock);
+}
+
+/* ---- The way home. ---- */
+
+static void queue_carry_locked(struct ss_heap *h, unsigned class)
+{
+    struct ss_chain c = ss_remote_take(&h->remote[class]);
+    if (c.count > 0) {
+        blocks_give_locked(h, c.head);
+        h->stats.remote_takes++;
+    }
+}
+
+void ss_send_home(uint32_t word, const struct ss_chain *c)
+{
+    struct ss_heap *h = heaps[ss_word_heap(word)];
+    unsigned class = ss_word_class(word);
+    uint32_t count = ss_remote_push(&h->remote[class], c);
+    if (HAK_LIKELY((size_t)count * ss_classes[class].size < QUEUE_MAX_BYTES &&
+                   atomic_load_explicit(&h->nthreads, memory_order_relaxed) > 0))
+        return;
+    if (os_lock_try(&h->lock)) { /* somebody is there already: they will see to it */
+        queue_carry_locked(h, class);
+        os_unlock(&h->lock);
+    }
+}
+
+void ss_heap_drain(struct ss_heap *h)
+{
+    os_lock(&h->lock);
+    for (unsigned c = 0; c < SS_NCLASS; c++)
+        queue_carry_locked(h, c);
+    os_unlock(&h->lock);
+}
+
+void ss_drain_parked(void)
+{
+    static _Atomic unsigned turn;
+    unsigned n = ss_nheaps();
+    unsigned id = 1 + atomic_fetch_add_explicit(&turn, 1, memory_order_relaxed) % n;
+    if (atomic_load_explicit(&heaps[id]->nthreads, memory_order_relaxed) == 0)
+        ss_heap_drain(heaps[id]);
+}
+
+size_t ss_heap_purge(struct ss_heap *h)
+{
+    os_lock(&h->lock);
+    for (unsigned c = 0; c < SS_NCLASS; c++) {
+        struct ss_slab *s = h->slabs[c];
+        if (s != NULL && s->nout == 0)
+            ss_slab_give_locked(h, s);
+    }
+    size_t bytes = ss_superslabs_purge_locked(h);
+    os_unlock(&h->lock);
+    return bytes;
+}
+
+/* ---- Fork. ---- */
+
+static unsigned fork_locked; /* heaps 1 .. fork_locked are held */
+
+void ss_fork_prepare(void)
+{
+    for (unsigned id = 1; id <= ss_nheaps(); id++)
+        ss_heap_drain(heaps[id]); /* what the child would lose */
+    for (unsigned locked = 0;;) {
+        while (locked < ss_nheaps())
+            os_lock(&heaps[++locked]->lock);
+        os_lock(&ss_region.lock);
+        fork_locked = locked;
+        if (locked == ss_nheaps())
+            return;
+        os_unlock(&ss_region.lock); /* one was born meanwhile; heaps come before the region */
+    }
+}
+
+void ss_fork_parent(void)
+{
+    unsigned locked = fork_locked;
+    os_unlock(&ss_region.lock);
+    for (unsigned id = locked; id >= 1; id--)
+        os_unlock(&heaps[id]->lock);
+}
+
+void ss_fork_child(void)
+{
+    os_lock_reset(&ss_region.lock);
+    for (unsigned id = 1; id <= ss_nheaps(); id++) {
+        struct ss_heap *h = heaps[id];
+        os_lock_reset(&h->lock);
+        atomic_store_explicit(&h->nthreads, 0, memory_order_relaxed);
+        /* Pages are copied one after another while other threads run on: a chain pushed in that
+         * time may be here without its links. Those few blocks are given up. */
+        for (unsigned c = 0; c < SS_NCLASS; c++)
+            atomic_store_explicit(&h->remote[c], 0, memory_order_relaxed);
+    }
+}
+
+void ss_validate(void)
+{
+    for (unsigned id = 1; id <= ss_nheaps(); id++) {
+        os_lock(&heaps[id]->lock);
+        ss_slabs_validate(heaps[id]);
+        os_unlock(&heaps[id]->lock);
+    }
+    os_lock(&ss_region.lock);
+    ss_runs_validate();
+    os_unlock(&ss_region.lock);
+}

@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * superslab: the region. Addresses first, memory later.
+ *
+ * A window of addresses several times the machine's memory is reserved at start; pages become
+ * usable ("committed") from the low end up in growing steps. Three tables cover the window, in a
+ * reservation of their own: words, unit records, superslab records. They are committed along
+ * with the units they speak of; words are readable over the whole window from the start, so that
+ * any address may be looked up.
+ *
+ * Where addresses are rationed (RLIMIT_AS) the window is only a plan: it is reserved piece by
+ * piece as it is needed, and the program keeps the rest.
+ */
+#include "superslab/ss_internal.h"
+
+#include <string.h>
+
+static const uint32_t nothing[1] = {SS_WORD_NONE};
+struct ss_map ss_map = {0, 0, nothing};
+struct ss_region ss_region;
+
+#define MIB ((size_t)1 << 20)
+#define GIB ((size_t)1 << 30)
+
+enum { ALIGN = SS_RUN_ALIGN_MAX }; /* of the base: the largest superslab, and a huge page */
+
+static struct {
+    char *base;
+    size_t bytes;
+    size_t words, units, superslabs; /* offsets from base */
+    size_t committed_units;
+    bool rationed; /* RLIMIT_AS is set */
+    size_t step;   /* units reserved at a time where rationed */
+} plan;
+
+static size_t pow2_up(uint64_t x)
+{
+    return x <= 1 ? 1 : (size_t)1 << (hak_log2(x - 1) + 1);
+}
+
+/* Where the kernel puts nothing by itself: between the program (low, or 0x55...) and the
+ * libraries (0x7f...); a random place each run, as the kernel would choose. */
+static char *window_hint(void)
+{
+    uint64_t r = os_random() ^ os_now_ns() << 20;
+    return (char *)(((uint64_t)1 << 44) + (r % (1u << 20)) * ALIGN);
+}
+
+static size_t table_bytes(size_t units)
+{
+    size_t page = HAK_MAX(os_page_size(), (size_t)SS_UNIT);
+    plan.words = 0;
+    plan.units = HAK_ALIGN_UP((units + 1) * sizeof(uint32_t), page);
+    plan.superslabs = HAK_ALIGN_UP(plan.units + units * sizeof(union ss_unit), page);
+    return HAK_ALIGN_UP(plan.superslabs + (units / ss_region.ss_units + 1) *
+                                              sizeof(struct ss_superslab),
+                        page);
+}
+
+/* Reserve the window, or its first piece, at an aligned base. */
+static bool window_reserve(size_t bytes)
+{
+    size_t piece = plan.rationed ? plan.step << SS_UNIT_SHIFT : bytes + ALIGN;
+    char *p = os_reserve(window_hint(), piece, plan.rationed);
+    if (p == NULL)
+        return false;
+    ss_region.base = (char *)HAK_ALIGN_UP((uintptr_t)p, (size_t)ALIGN);
+    ss_region.units = bytes >> SS_UNIT_SHIFT;
+    ss_region.reserved = plan.rationed ? plan.step : ss_region.units;
+    plan.bytes = table_bytes(ss_region.units);
+    plan.base = os_reserve(NULL, plan.bytes, false);
+    if (plan.base != NULL && os_make_readable(plan.base, plan.units))
+        return true;
+    if (plan.base != NULL)
+        os_unmap(plan.base, plan.bytes);
+    os_unmap(p, piece);
+    return false;
+}
+
+bool ss_region_init(void)
+{
+    uint64_t limit = os_address_limit();
+    size_t bytes = HAK_MIN(HAK_MAX(pow2_up(os_ram_bytes()) * 8, 64 * GIB), 16384 * GIB);
+    size_t least = 64 * MIB;
+    plan.rationed = limit != UINT64_MAX;
+    if (plan.rationed) {
+        bytes = HAK_MIN(bytes, HAK_MAX(pow2_up(limit) * 2, least));
+        plan.step = HAK_ALIGN_UP(HAK_MIN(limit / 64, 256 * MIB) + 1, (size_t)ALIGN) / SS_UNIT;
+    }
+    ss_region.ss_units = (unsigned)(ss_params.superslab_bytes / SS_UNIT);
+    ss_region.ss_mask = UINT32_MAX >> (32 - ss_region.ss_units);
+    while (!window_reserve(bytes)) {
+        if (bytes == least)
+            return false;
+        bytes = HAK_MAX(bytes / 2, least);
+    }
+    ss_region.words = (uint32_t *)(void *)(plan.base + plan.words);
+    ss_region.unit = (union ss_unit *)(void *)(plan.base + plan.units);
+    ss_region.superslab = (struct ss_superslab *)(void *)(plan.base + plan.superslabs);
+    ss_map.words = ss_region.words;
+    ss_map.base = (uintptr_t)ss_region.base;
+    ss_map.units = ss_region.units;
+    return true;
+}
+
+/* Commit table bytes [from, to) of the table at offset, whole steps at a time. */
+static bool table_commit(size_t offset, size_t from, size_t to)
+{
+    size_t step = HAK_MAX(os_page_size(), (size_t)SS_UNIT);
+    from = HAK_ALIGN_UP(from, step);
+    to = HAK_ALIGN_UP(to, step);
+    return to <= from || os_commit(plan.base + offset + from, to - from);
+}
+
+static bool tables_commit(size_t upto)
+{
+    size_t old = plan.committed_units;
+    if (upto <= old)
+        return true;
+    unsigned per = ss_region.ss_units;
+    if (!table_commit(plan.words, old * sizeof(uint32_t), upto * sizeof(uint32_t)) ||
+        !table_commit(plan.units, old * sizeof(union ss_unit), upto * sizeof(union ss_unit)) ||
+        !table_commit(plan.superslabs, (old / per) * sizeof(struct ss_superslab),
+                      (upto / per + 1) * sizeof(struct ss_superslab)))
+        return false;
+    plan.committed_units = upto;
+    return true;
+}
+
+static bool reserve_upto(size_t upto)
+{
+    while (ss_region.reserved < upto) {
+        size_t left = ss_region.units - ss_region.reserved;
+        size_t least = HAK_MIN(HAK_ALIGN_UP(upto - ss_region.reserved, 32u), left);
+        size_t step = HAK_MIN(HAK_MAX(plan.step, least), left);
+        char *at = ss_unit_address(ss_region.reserved);
+        while (os_reserve(at, step << SS_UNIT_SHIFT, true) == NULL) {
+            if (step <= least)
+                return false;
+            step = HAK_MAX(step / 2, least);
+        }
+        ss_region.reserved += step;
+    }
+    return true;
+}
+
+static bool commit_exactly(size_t upto)
+{
+    size_t from = ss_region.committed;
+    if (!reserve_upto(upto) || !tables_commit(upto) ||
+        !os_commit(ss_unit_address(from), (upto - from) << SS_UNIT_SHIFT))
+        return false;
+    ss_region.committed = upto;
+    return true;
+}
+
+bool ss_region_commit_locked(size_t upto)
+{
+    os_lock_assert_held(&ss_region.lock);
+    if (upto <= ss_region.committed)
+        return true;
+    if (upto > ss_region.units)
+        return false;
+    /* An eighth more than there is, 2 to 64 MiB: few calls, and little taken in vain. Where that
+     * is refused (commit limit, RLIMIT_DATA), what is needed and no more. */
+    size_t step = HAK_MIN(HAK_MAX(ss_region.committed / 8, 32u), 1024u);
+    size_t generous = HAK_MIN(HAK_MAX(upto, ss_region.committed + step), ss_region.units);
+    return commit_exactly(generous) || commit_exactly(upto);
+}
+
+size_t ss_units_purge(size_t first, size_t units)
+{
+    size_t bytes = units << SS_UNIT_SHIFT;
+    if (!os_purge(ss_unit_address(first), bytes))
+        return 0;
+    atomic_fetch_add_explicit(&ss_region.purges, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&ss_region.purged_bytes, bytes, memory_order_relaxed);
+    return bytes;
+}
+
+void *ss_meta_alloc(size_t bytes)
+{
+    enum { CHUNK = 256 * 1024 };
+    bytes = HAK_ALIGN_UP(bytes, (size_t)HAK_LINE);
+    HAK_ASSERT(bytes <= CHUNK);
+    void *p = NULL;
+    os_lock(&ss_region.lock);
+    if ((size_t)(ss_region.meta_end - ss_region.meta) < bytes) {
+        char *chunk = os_map(CHUNK, os_page_size());
+        if (chunk != NULL) {
+            ss_region.meta = chunk;
+            ss_region.meta_end = chunk + CHUNK;
+        }
+    }
+    if ((size_t)(ss_region.meta_end - ss_region.meta) >= bytes) {
+        p = ss_region.meta;
+        ss_region.meta += bytes;
+        ss_region.meta_bytes += bytes;
+    }
+    os_unlock(&ss_region.lock);
+    return p;
+}
+
+void ss_region_stats(struct ss_region_stats *out)
+{
+    os_lock(&ss_region.lock);
+    *out = (struct ss_region_stats){
+        .reserved_bytes = ss_region.reserved << SS_UNIT_SHIFT,
+        .committed_bytes = ss_region.committed << SS_UNIT_SHIFT,
+        .dirty_bytes = ss_region.dirty.units << SS_UNIT_SHIFT,
+        .run_bytes = ss_region.run_bytes,
+        .purges = atomic_load_explicit(&ss_region.purges, memory_order_relaxed),
+        .purged_bytes = atomic_load_explicit(&ss_region.purged_bytes, memory_order_relaxed),
+        .grown = ss_region.grown,
+        .meta_bytes = ss_region.meta_bytes,
+    };
+    for (unsigned n = 0; n < os_nnodes(); n++)
+        out->pooled_superslabs += ss_region.pool[n].count;
+    os_unlock(&ss_region.lock);
+}
+
+bool ss_init(void)
+{
+    ss_classes_init();
+    return ss_region_init();
+}

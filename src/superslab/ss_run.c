@@ -1,0 +1,341 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * superslab: runs of whole units. Best fit with immediate coalescing (Knuth, TAOCP vol. 1, 2.5).
+ *
+ * Free runs hang in bins by size: one bin a size up to 32 units, then four a doubling. A search
+ * starts in the bin of the size asked for and looks at a bounded number of runs in each bin, so
+ * it costs O(bins); within that bound the smallest run that fits is taken. What is free nowhere
+ * is cut from the frontier.
+ */
+#include "superslab/ss_internal.h"
+
+enum {
+    EXACT = 32,
+    NBINS = 128,
+    LOOK = 32, /* runs looked at in one bin */
+};
+
+static struct ss_run *bins[NBINS]; /* [region lock] */
+static uint64_t bins_used[NBINS / 64];
+
+static unsigned bin_of(size_t units)
+{
+    if (units <= EXACT)
+        return (unsigned)units - 1;
+    unsigned k = hak_log2(units);
+    unsigned bin = EXACT + (k - 5) * 4 + ((unsigned)(units >> (k - 2)) & 3);
+    return HAK_MIN(bin, (unsigned)NBINS - 1);
+}
+
+/* First bin in use from `bin` on; NBINS: none. */
+static unsigned bin_next(unsigned bin)
+{
+    if (bin >= NBINS)
+        return NBINS;
+    for (unsigned w = bin / 64; w < NBINS / 64; w++) {
+        uint64_t used = bins_used[w] & (w == bin / 64 ? UINT64_MAX << (bin % 64) : UINT64_MAX);
+        if (used != 0)
+            return w * 64 + (unsigned)__builtin_ctzll(used);
+    }
+    return NBINS;
+}
+
+static size_t run_first(const struct ss_run *r)
+{
+    return (size_t)((const union ss_unit *)(const void *)r - ss_region.unit);
+}
+
+/* Enter a free run; its neighbours are not free. */
+static void run_link(size_t first, size_t units, uint32_t dirty)
+{
+    struct ss_run *r = &ss_region.unit[first].run;
+    struct ss_run *last = &ss_region.unit[first + units - 1].run;
+    *last = (struct ss_run){.kind = SS_KIND_FREE_RUN, .units = (uint32_t)units};
+    *r = (struct ss_run){.kind = SS_KIND_FREE_RUN, .units = (uint32_t)units, .dirty = dirty};
+    unsigned bin = bin_of(units);
+    if (bins[bin] == NULL) {
+        r->next = r->prev = r;
+    } else {
+        r->next = bins[bin];
+        r->prev = bins[bin]->prev;
+        r->next->prev = r->prev->next = r;
+    }
+    bins[bin] = r;
+    bins_used[bin / 64] |= (uint64_t)1 << (bin % 64);
+}
+
+static void run_unlink(struct ss_run *r)
+{
+    unsigned bin = bin_of(r->units);
+    struct ss_run *next = r->next != r ? r->next : NULL;
+    r->prev->next = r->next;
+    r->next->prev = r->prev;
+    if (bins[bin] == r)
+        bins[bin] = next;
+    if (bins[bin] == NULL)
+        bins_used[bin / 64] &= ~((uint64_t)1 << (bin % 64));
+    r->kind = SS_KIND_USED;
+    ss_region.unit[run_first(r) + r->units - 1].run.kind = SS_KIND_USED;
+}
+
+void ss_run_give_locked(size_t first, size_t units, uint32_t dirty)
+{
+    os_lock_assert_held(&ss_region.lock);
+    ss_region.dirty.units += dirty;
+    if (first > 0 && ss_region.unit[first - 1].run.kind == SS_KIND_FREE_RUN) {
+        struct ss_run *before =
+            &ss_region.unit[first - ss_region.unit[first - 1].run.units].run;
+        run_unlink(before);
+        first -= before->units;
+        units += before->units;
+        dirty += before->dirty;
+    }
+    if (first + units < ss_region.frontier &&
+        ss_region.unit[first + units].run.kind == SS_KIND_FREE_RUN) {
+        struct ss_run *after = &ss_region.unit[first + units].run;
+        run_unlink(after);
+        units += after->units;
+        dirty += after->dirty;
+    }
+    run_link(first, units, dirty);
+}
+
+/* Cut [start, start + units) out of a free run, and give back what is left on either side.
+ * Where a run is dirty in part nobody knows which part: each piece is as dirty as it can be. */
+static uint32_t run_cut(struct ss_run *r, size_t start, size_t units)
+{
+    size_t first = run_first(r);
+    size_t end = first + r->units;
+    uint32_t dirty = r->dirty;
+    run_unlink(r);
+    ss_region.dirty.units -= dirty;
+    if (start > first)
+        ss_run_give_locked(first, start - first,
+                           (uint32_t)HAK_MIN((size_t)dirty, start - first));
+    if (start + units < end)
+        ss_run_give_locked(start + units, end - (start + units),
+                           (uint32_t)HAK_MIN((size_t)dirty, end - (start + units)));
+    return (uint32_t)HAK_MIN((size_t)dirty, units);
+}
+
+static bool run_fits(const struct ss_run *r, size_t units, size_t align_units)
+{
+    size_t first = run_first(r);
+    return HAK_ALIGN_UP(first, align_units) + units <= first + r->units;
+}
+
+static struct ss_run *run_search(size_t units, size_t align_units)
+{
+    for (unsigned bin = bin_next(bin_of(units)); bin < NBINS; bin = bin_next(bin + 1)) {
+        struct ss_run *best = NULL;
+        struct ss_run *r = bins[bin];
+        for (unsigned i = 0; i < LOOK; i++) {
+            if (run_fits(r, units, align_units) && (best == NULL || r->units < best->units))
+                best = r;
+            r = r->next;
+            if (r == bins[bin])
+                break;
+        }
+        if (best != NULL)
+            return best;
+    }
+    return NULL;
+}
+
+/* From the frontier, using the free run that ends there, if one does. */
+static size_t run_extend_frontier(size_t units, size_t align_units, uint32_t *dirty)
+{
+    size_t first = ss_region.frontier;
+    struct ss_run *last = first > 0 ? &ss_region.unit[first - 1].run : NULL;
+    struct ss_run *r = NULL;
+    if (last != NULL && last->kind == SS_KIND_FREE_RUN) {
+        r = &ss_region.unit[first - last->units].run;
+        first = run_first(r);
+    }
+    size_t start = HAK_ALIGN_UP(first, align_units);
+    if (units > ss_region.units || start + units > ss_region.units ||
+        !ss_region_commit_locked(start + units))
+        return SS_UNIT_NONE;
+    size_t old = ss_region.frontier;
+    ss_region.frontier = HAK_MAX(old, start + units);
+    if (r != NULL && start < old) {
+        *dirty = run_cut(r, start, old - start);
+    } else if (start > old) {
+        ss_run_give_locked(old, start - old, 0);
+    }
+    return start;
+}
+
+size_t ss_run_take_locked(size_t units, size_t align_units, uint32_t *dirty)
+{
+    os_lock_assert_held(&ss_region.lock);
+    *dirty = 0;
+    struct ss_run *r = run_search(units, align_units);
+    size_t start;
+    if (r != NULL) {
+        start = HAK_ALIGN_UP(run_first(r), align_units);
+        *dirty = run_cut(r, start, units);
+    } else {
+        start = run_extend_frontier(units, align_units, dirty);
+        if (start == SS_UNIT_NONE)
+            return start;
+    }
+    ss_region.unit[start].run.kind = SS_KIND_USED;
+    ss_region.unit[start + units - 1].run.kind = SS_KIND_USED;
+    return start;
+}
+
+static void run_words_set(size_t first, size_t units, uint32_t word)
+{
+    for (size_t u = first; u < first + units; u++)
+        ss_region.words[u] = word;
+}
+
+void *ss_run_alloc(size_t units, size_t align, bool *zero)
+{
+    HAK_ASSERT(align <= SS_RUN_ALIGN_MAX);
+    uint32_t dirty = 0;
+    os_lock(&ss_region.lock);
+    size_t start = ss_run_take_locked(units, HAK_MAX(align >> SS_UNIT_SHIFT, (size_t)1), &dirty);
+    if (start != SS_UNIT_NONE) {
+        ss_region.unit[start].run.units = (uint32_t)units;
+        ss_region.words[start] = SS_WORD_RUN;
+        run_words_set(start + 1, units - 1, SS_WORD_RUN_MORE);
+        ss_region.run_bytes += units << SS_UNIT_SHIFT;
+    }
+    os_unlock(&ss_region.lock);
+    *zero = dirty == 0;
+    return start != SS_UNIT_NONE ? ss_unit_address(start) : NULL;
+}
+
+size_t ss_run_units(const void *p)
+{
+    return ss_region.unit[ss_unit_of(p)].run.units;
+}
+
+void ss_run_free(void *p)
+{
+    size_t first = ss_unit_of(p);
+    os_lock(&ss_region.lock);
+    HAK_CHECK_POINTER(ss_region.words[first] == SS_WORD_RUN, "large: block freed twice", p);
+    size_t units = ss_region.unit[first].run.units;
+    run_words_set(first, units, SS_WORD_NONE);
+    ss_region.run_bytes -= units << SS_UNIT_SHIFT;
+    ss_run_give_locked(first, units, (uint32_t)units);
+    bool due = ss_dirty_due(&ss_region.dirty, ss_params.dirty_max_bytes);
+    os_unlock(&ss_region.lock);
+    if (due)
+        (void)ss_region_purge(false);
+}
+
+static void run_shrink_locked(size_t first, size_t old, size_t units)
+{
+    run_words_set(first + units, old - units, SS_WORD_NONE);
+    ss_region.unit[first + units - 1].run.kind = SS_KIND_USED;
+    ss_run_give_locked(first + units, old - units, (uint32_t)(old - units));
+}
+
+/* Grow by the free run behind, by the frontier, or by both. */
+static bool run_grow_locked(size_t first, size_t old, size_t units)
+{
+    size_t end = first + old;
+    size_t need = units - old;
+    struct ss_run *after = NULL;
+    size_t have = 0;
+    if (end < ss_region.frontier && ss_region.unit[end].run.kind == SS_KIND_FREE_RUN) {
+        after = &ss_region.unit[end].run;
+        have = after->units;
+    }
+    if (have < need) {
+        if (end + have != ss_region.frontier || first + units > ss_region.units ||
+            !ss_region_commit_locked(first + units))
+            return false;
+        ss_region.frontier = first + units;
+    }
+    if (after != NULL)
+        (void)run_cut(after, end, HAK_MIN(have, need));
+    run_words_set(end, need, SS_WORD_RUN_MORE);
+    ss_region.unit[first + units - 1].run.kind = SS_KIND_USED;
+    return true;
+}
+
+bool ss_run_resize(void *p, size_t units)
+{
+    size_t first = ss_unit_of(p);
+    os_lock(&ss_region.lock);
+    size_t old = ss_region.unit[first].run.units;
+    bool ok = true;
+    if (units < old)
+        run_shrink_locked(first, old, units);
+    else if (units > old)
+        ok = run_grow_locked(first, old, units);
+    if (ok) {
+        ss_region.unit[first].run.units = (uint32_t)units;
+        ss_region.run_bytes += (units - old) << SS_UNIT_SHIFT;
+    }
+    os_unlock(&ss_region.lock);
+    return ok;
+}
+
+/* Empty superslabs beyond `keep` become free runs, which can be purged and coalesced. */
+static void pools_trim_locked(unsigned keep)
+{
+    for (unsigned n = 0; n < os_nnodes(); n++) {
+        while (ss_region.pool[n].count > keep) {
+            struct ss_superslab *ss = ss_region.pool[n].head;
+            ss_region.pool[n].head = ss->next;
+            ss_region.pool[n].count--;
+            size_t first = (size_t)(ss - ss_region.superslab) * ss_region.ss_units;
+            ss_run_give_locked(first, ss_region.ss_units,
+                               (uint32_t)__builtin_popcount(ss->dirty));
+        }
+    }
+}
+
+size_t ss_region_purge(bool all)
+{
+    size_t bytes = 0;
+    os_lock(&ss_region.lock);
+    pools_trim_locked(all ? 0 : ss_params.superslab_keep);
+    size_t least = all ? 1 : HAK_MAX(ss_params.purge_min_bytes >> SS_UNIT_SHIFT, (size_t)1);
+    for (unsigned bin = bin_next(bin_of(least)); bin < NBINS; bin = bin_next(bin + 1)) {
+        struct ss_run *r = bins[bin];
+        do {
+            if (r->dirty > 0 && r->units >= least && ss_units_purge(run_first(r), r->units) > 0) {
+                bytes += (size_t)r->dirty << SS_UNIT_SHIFT;
+                ss_region.dirty.units -= r->dirty;
+                r->dirty = 0;
+            }
+            r = r->next;
+        } while (r != bins[bin]);
+    }
+    ss_region.dirty.left = ss_region.dirty.units;
+    os_unlock(&ss_region.lock);
+    return bytes;
+}
+
+/* S5, and that bins, records and words agree. Lock held. */
+void ss_runs_validate(void)
+{
+    for (unsigned bin = 0; bin < NBINS; bin++) {
+        struct ss_run *r = bins[bin];
+        HAK_CHECK((r != NULL) == ((bins_used[bin / 64] >> (bin % 64) & 1) != 0),
+                  "superslab: bin bitmap disagrees with its list");
+        for (bool once = r != NULL; once; once = r != bins[bin]) {
+            size_t first = run_first(r);
+            size_t end = first + r->units;
+            HAK_CHECK(r->kind == SS_KIND_FREE_RUN && bin_of(r->units) == bin &&
+                          r->dirty <= r->units && end <= ss_region.frontier,
+                      "superslab: free run out of order");
+            HAK_CHECK(ss_region.unit[end - 1].run.units == r->units || r->units == 1,
+                      "superslab: free run's ends disagree");
+            HAK_CHECK(end == ss_region.frontier ||
+                          ss_region.unit[end].run.kind != SS_KIND_FREE_RUN,
+                      "superslab: two free runs touch"); /* S5 */
+            for (size_t u = first; u < end; u++)
+                HAK_CHECK(ss_region.words[u] == SS_WORD_NONE,
+                          "superslab: free unit has a word");
+            r = r->next;
+        }
+    }
+}

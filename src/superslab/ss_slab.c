@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * superslab: slabs cut from superslabs, and superslabs from the node's pool or the region.
+ *
+ * Free units of a superslab are bits of one word, so finding, taking and giving back a slab are
+ * a few bit operations. Units that hold pages are reused before virgin ones.
+ */
+#include "superslab/ss_internal.h"
+
+/* ---- Lists. ---- */
+
+void ss_slab_link(struct ss_heap *h, struct ss_slab *s)
+{
+    struct ss_slab *head = h->slabs[s->class];
+    if (head == NULL) {
+        s->next = s->prev = s;
+        h->slabs[s->class] = s;
+    } else { /* last: the longer it waits, the more blocks come home to it */
+        s->next = head;
+        s->prev = head->prev;
+        s->prev->next = head->prev = s;
+    }
+}
+
+void ss_slab_unlink(struct ss_heap *h, struct ss_slab *s)
+{
+    struct ss_slab *next = s->next != s ? s->next : NULL;
+    s->prev->next = s->next;
+    s->next->prev = s->prev;
+    if (h->slabs[s->class] == s)
+        h->slabs[s->class] = next;
+}
+
+static void superslab_link(struct ss_heap *h, struct ss_superslab *ss)
+{
+    struct ss_superslab *head = h->superslabs;
+    ss->next = head != NULL ? head : ss;
+    ss->prev = head != NULL ? head->prev : ss;
+    ss->next->prev = ss->prev->next = ss;
+    h->superslabs = ss;
+}
+
+static void superslab_unlink(struct ss_heap *h, struct ss_superslab *ss)
+{
+    struct ss_superslab *next = ss->next != ss ? ss->next : NULL;
+    ss->prev->next = ss->next;
+    ss->next->prev = ss->prev;
+    if (h->superslabs == ss)
+        h->superslabs = next;
+}
+
+/* ---- Superslabs. ---- */
+
+static size_t superslab_first(const struct ss_superslab *ss)
+{
+    return (size_t)(ss - ss_region.superslab) * ss_region.ss_units;
+}
+
+/* Steps 3 and 4: an empty superslab of the node's pool, or a new one. */
+static struct ss_superslab *superslab_take(struct ss_heap *h, bool *grew)
+{
+    os_lock(&ss_region.lock);
+    struct ss_superslab *ss = ss_region.pool[h->node].head;
+    if (ss != NULL) {
+        ss_region.pool[h->node].head = ss->next;
+        ss_region.pool[h->node].count--;
+    } else {
+        uint32_t dirty;
+        unsigned units = ss_region.ss_units;
+        size_t first = ss_run_take_locked(units, units, &dirty);
+        if (first != SS_UNIT_NONE) {
+            ss = &ss_region.superslab[first / units];
+            ss->node = h->node;
+            ss->dirty = dirty != 0 ? ss_region.ss_mask : 0;
+            ss_region.grown++;
+            *grew = true;
+            for (size_t u = first; u < first + units; u++)
+                ss_region.unit[u].slab.kind = SS_KIND_USED;
+        }
+    }
+    os_unlock(&ss_region.lock);
+    if (ss != NULL) {
+        ss->free = ss_region.ss_mask;
+        ss->heap = h;
+        h->dirty.units += (size_t)__builtin_popcount(ss->dirty);
+        superslab_link(h, ss);
+        h->stats.superslabs++;
+    }
+    return ss;
+}
+
+static void superslab_give(struct ss_heap *h, struct ss_superslab *ss)
+{
+    superslab_unlink(h, ss);
+    h->stats.superslabs--;
+    ss->heap = NULL;
+    size_t dirty = (size_t)__builtin_popcount(ss->dirty);
+    h->dirty.units -= dirty;
+    os_lock(&ss_region.lock);
+    if (ss_region.pool[ss->node].count < ss_params.superslab_keep) {
+        ss->next = ss_region.pool[ss->node].head;
+        ss_region.pool[ss->node].head = ss;
+        ss_region.pool[ss->node].count++;
+    } else {
+        ss_run_give_locked(superslab_first(ss), ss_region.ss_units, (uint32_t)dirty);
+    }
+    os_unlock(&ss_region.lock);
+}
+
+/* Bits where `units` set bits in a row begin. */
+static uint32_t rows_of(uint32_t bits, unsigned units)
+{
+    for (unsigned have = 1; have < units && bits != 0;) {
+        unsigned more = HAK_MIN(have, units - have);
+        bits &= bits >> more;
+        have += more;
+    }
+    return bits;
+}
+
+/* Step 2: units of the current superslab, or of one of the next few. SS_UNIT_NONE: none. */
+static size_t units_take(struct ss_heap *h, unsigned units, bool *untouched)
+{
+    enum { LOOK = 4 };
+    struct ss_superslab *ss = h->superslabs;
+    for (unsigned i = 0; ss != NULL && i < LOOK; i++, ss = ss->next) {
+        uint32_t rows = rows_of(ss->dirty, units); /* resident ones first: no page faults */
+        if (rows == 0)
+            rows = rows_of(ss->free, units);
+        if (rows == 0)
+            continue;
+        unsigned bit = (unsigned)__builtin_ctz(rows);
+        uint32_t mask = (UINT32_MAX >> (32 - units)) << bit;
+        uint32_t touched = ss->dirty & mask;
+        *untouched = touched == 0;
+        h->dirty.units -= (size_t)__builtin_popcount(touched);
+        ss->dirty &= ~mask;
+        ss->free &= ~mask;
+        if (ss->free == 0)
+            superslab_unlink(h, ss); /* S4 */
+        return superslab_first(ss) + bit;
+    }
+    return SS_UNIT_NONE;
+}
+
+/* ---- Slabs. ---- */
+
+struct ss_slab *ss_slab_take_locked(struct ss_heap *h, unsigned class, bool *grew)
+{
+    const struct ss_class *k = &ss_classes[class];
+    bool untouched = false;
+    size_t unit = units_take(h, k->units, &untouched);
+    if (unit == SS_UNIT_NONE) {
+        if (superslab_take(h, grew) == NULL)
+            return NULL;
+        unit = units_take(h, k->units, &untouched);
+    }
+    struct ss_slab *s = &ss_region.unit[unit].slab;
+    *s = (struct ss_slab){.kind = SS_KIND_USED,
+                          .class = (uint8_t)class,
+                          .zero = untouched,
+                          .heap = h->id,
+                          .blocks = k->blocks};
+    for (unsigned i = 0; i < k->units; i++) {
+        ss_region.unit[unit + i].slab.back = (uint8_t)i;
+        ss_region.words[unit + i] = h->id << SS_HEAP_SHIFT | class << SS_CLASS_SHIFT; /* S1 */
+    }
+    ss_slab_link(h, s);
+    h->stats.slabs++;
+    return s;
+}
+
+void ss_slab_give_locked(struct ss_heap *h, struct ss_slab *s)
+{
+    HAK_ASSERT(s->nout == 0);
+    size_t unit = ss_slab_unit(s);
+    unsigned units = ss_classes[s->class].units;
+    ss_slab_unlink(h, s);
+    h->stats.slabs--;
+    for (unsigned i = 0; i < units; i++)
+        ss_region.words[unit + i] = SS_WORD_NONE;
+    struct ss_superslab *ss = &ss_region.superslab[unit / ss_region.ss_units];
+    uint32_t mask = (UINT32_MAX >> (32 - units)) << (unit % ss_region.ss_units);
+    if (ss->free == 0)
+        superslab_link(h, ss); /* S4 */
+    ss->free |= mask;
+    ss->dirty |= mask;
+    h->dirty.units += units;
+    if (ss->free == ss_region.ss_mask)
+        superslab_give(h, ss);
+}
+
+size_t ss_superslabs_purge_locked(struct ss_heap *h)
+{
+    size_t bytes = 0;
+    struct ss_superslab *ss = h->superslabs;
+    if (ss == NULL)
+        return 0;
+    do {
+        uint32_t left = ss->dirty;
+        while (left != 0) { /* each row of dirty units is one call */
+            unsigned bit = (unsigned)__builtin_ctz(left);
+            uint32_t rest = ~(left >> bit);
+            unsigned units = rest != 0 ? (unsigned)__builtin_ctz(rest) : 32;
+            uint32_t mask = (UINT32_MAX >> (32 - units)) << bit;
+            left &= ~mask;
+            if ((size_t)units << SS_UNIT_SHIFT < ss_params.purge_min_bytes)
+                continue;
+            size_t got = ss_units_purge(superslab_first(ss) + bit, units);
+            if (got > 0) {
+                ss->dirty &= ~mask;
+                h->dirty.units -= units;
+            }
+            bytes += got;
+        }
+        ss = ss->next;
+    } while (ss != h->superslabs);
+    h->dirty.left = h->dirty.units;
+    return bytes;
+}
+
+void ss_slabs_validate(struct ss_heap *h)
+{
+    for (unsigned c = 0; c < SS_NCLASS; c++) {
+        struct ss_slab *s = h->slabs[c];
+        for (bool once = s != NULL; once; once = s != h->slabs[c]) {
+            HAK_CHECK(s->class == c && s->heap == h->id, "superslab: slab on a foreign list");
+            HAK_CHECK(s->carved == s->nfree + s->nout && s->carved <= s->blocks, /* S2 */
+                      "superslab: slab counts do not add up");
+            HAK_CHECK(s->nfree > 0 || s->carved < s->blocks, /* S3 */
+                      "superslab: full slab on a list");
+            uint32_t n = 0;
+            for (void *b = s->free; b != NULL && n <= s->nfree; b = ss_next(b))
+                n++;
+            HAK_CHECK(n == s->nfree, "superslab: slab's free list has the wrong length");
+            for (unsigned i = 0; i < ss_classes[c].units; i++)
+                HAK_CHECK(ss_region.words[ss_slab_unit(s) + i] ==
+                              (h->id << SS_HEAP_SHIFT | c << SS_CLASS_SHIFT), /* S1 */
+                          "superslab: slab's word is wrong");
+            s = s->next;
+        }
+    }
+    size_t dirty = 0;
+    struct ss_superslab *ss = h->superslabs;
+    for (bool once = ss != NULL; once; once = ss != h->superslabs) {
+        HAK_CHECK(ss->heap == h && ss->free != 0 && (ss->dirty & ~ss->free) == 0, /* S4 */
+                  "superslab: superslab list is wrong");
+        dirty += (size_t)__builtin_popcount(ss->dirty);
+        ss = ss->next;
+    }
+    HAK_CHECK(dirty == h->dirty.units, "superslab: dirty units miscounted"); /* S6 */
+}
