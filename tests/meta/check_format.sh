@@ -12,5 +12,5 @@ case $([ -n "$format" ] && "$format" --version) in
     exit 77
     ;;
 esac
-find src include tests bench -name '*.[ch]' -exec "$format" --dry-run -Werror {} +
-echo "$(find src include tests bench -name '*.[ch]' | wc -l) files are as clang-format 14 writes them"
+find src include tests bench tools -name '*.[ch]' -exec "$format" --dry-run -Werror {} +
+echo "$(find src include tests bench tools -name '*.[ch]' | wc -l) files are as clang-format 14 writes them"

@@ -1,0 +1,66 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: MIT
+# For tools/check and tools/demo: packages, Meson, builds in folders of their own.
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
+root=$PWD
+
+say() { printf '%s: %s\n' "$me" "$*"; }
+die() {
+    printf '%s: %s\n' "$me" "$*" >&2
+    exit 1
+}
+
+as_root() {
+    if [[ $(id -u) == 0 ]]; then "$@"; else sudo "$@"; fi
+}
+
+# need_packages PACKAGE...: install those of them that are missing and that this system has.
+need_packages() {
+    local package missing=() absent=() known
+    command -v apt-get >/dev/null || { say "no apt-get here: expecting the packages $*"; return; }
+    for package in "$@"; do
+        dpkg-query -W -f '${Status}\n' "$package" 2>/dev/null | grep -q '^install ok installed' ||
+            missing+=("$package")
+    done
+    [[ ${#missing[@]} == 0 ]] && return
+    as_root apt-get update -qq || say "apt-get update failed; trying with the lists there are"
+    known=()
+    for package in "${missing[@]}"; do
+        if apt-cache show "$package" >/dev/null 2>&1; then known+=("$package"); else absent+=("$package"); fi
+    done
+    [[ ${#absent[@]} == 0 ]] || say "this system has no ${absent[*]}: what needs them is skipped"
+    [[ ${#known[@]} == 0 ]] && return
+    say "installing ${known[*]}"
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+        "${known[@]}" >"$log" 2>&1 || { tail -n 20 "$log"; die "apt-get install failed"; }
+}
+
+# need_meson: Meson 1.0 or later, from a Python environment of its own where the package is older.
+need_meson() {
+    local have
+    have=$(meson --version 2>/dev/null || echo 0)
+    [[ $(printf '%s\n1.0\n' "$have" | sort -V | head -n 1) == 1.0 ]] && return
+    if [[ ! -x $root/build-meson/bin/meson ]]; then
+        say "Meson here is ${have/#0/missing}; installing a newer one into build-meson"
+        need_packages python3-venv
+        python3 -m venv "$root/build-meson" >"$log" 2>&1 &&
+            "$root/build-meson/bin/pip" install -q 'meson>=1.0,<2' >>"$log" 2>&1 ||
+            { tail -n 20 "$log"; die "no Meson 1.0 to be had"; }
+    fi
+    PATH=$root/build-meson/bin:$PATH
+}
+
+# build FOLDER MESON-OPTION...: configure once, compile. False, and the end of the log, on failure.
+build() {
+    local folder=$1
+    shift
+    if [[ ! -f $folder/build.ninja ]]; then
+        rm -rf "$folder"
+        meson setup "$folder" "$@" >"$log" 2>&1 || { tail -n 30 "$log"; return 1; }
+    fi
+    meson compile -C "$folder" >"$log" 2>&1 || { tail -n 60 "$log"; return 1; }
+}
+
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
