@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: MIT
  *
- * doc/sizes.md on stdout: the class table that ss_class.c computes. A test compares it with the
- * committed file.
+ * doc/sizes.md on stdout: the class table that ss_class.c and mid.c compute. A test compares it
+ * with the committed file.
  */
 #include <stdio.h>
 
+#include "mid/mid.h"
 #include "superslab/ss_internal.h"
 
 int main(void)
 {
-    ss_params.superslab_bytes = 2 << 20;
     ss_classes_init();
+    mid_init(2 << 20);
     puts("# Block sizes\n"
          "\n"
          "Made from `src/superslab/ss_class.c` by `tools/gen_sizes_md.c`, for superslabs of 2 "
