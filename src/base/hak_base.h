@@ -21,8 +21,9 @@
 #else
 #    define HAK_FAST static inline __attribute__((always_inline))
 #endif
-#define HAK_SLOW   __attribute__((noinline, cold))
-#define HAK_EXPORT __attribute__((visibility("default")))
+#define HAK_SLOW __attribute__((noinline, cold))
+/* on an extern variable of a fast path: reached without a detour through the GOT */
+#define HAK_HIDDEN __attribute__((visibility("hidden")))
 /* initial-exec: one load, no call, and no allocation when a thread first touches it */
 #define HAK_TLS  _Thread_local __attribute__((tls_model("initial-exec")))
 #define HAK_LINE 64 /* bytes; what keeps two writers from slowing each other */

@@ -33,7 +33,7 @@ enum hak_opt_mode {
     HAK_MODE_LEAN,
 };
 
-extern struct hak_options hak_opt;
+extern HAK_HIDDEN struct hak_options hak_opt;
 
 /* Set every option to its default, then to what env (NULL: nothing) says. Each bad value and
  * each unknown HAKMEM_ name is one warning; under HAKMEM_STRICT=1 it ends the process. Sets

@@ -45,9 +45,8 @@ enum {
     SS_UNIT_SHIFT = 16,
     SS_UNIT = 1 << SS_UNIT_SHIFT, /* bytes */
     SS_TINY_NCLASS = 56,          /* classes in slabs of one unit: 16 .. SS_TINY_MAX bytes */
-    SS_NCLASS = 84,               /* and those of several units, up to SS_MID_MAX */
+    SS_NCLASS = 84,               /* and those in slabs of several */
     SS_TINY_MAX = 8192,           /* bytes */
-    SS_MID_MAX = 1 << 20,         /* bytes */
     SS_CLASS_SHIFT = 5,           /* class << SS_CLASS_SHIFT in a word */
     SS_HEAP_SHIFT = 12,           /* heap id << SS_HEAP_SHIFT */
     SS_HEAPS_MAX = 4096,
@@ -86,20 +85,21 @@ struct ss_class {
                         k * magic mod 2^64 < 2^16, anything else >= magic
                         (Lemire, Kaser, Kurz, "Faster remainder by direct computation", 2019) */
 };
-extern struct ss_class ss_classes[SS_NCLASS];
-extern size_t ss_mid_max; /* largest class that fits this superslab size, bytes */
+extern HAK_HIDDEN struct ss_class ss_classes[SS_NCLASS];
 
-/* The smallest class whose blocks hold n bytes, 1 <= n <= SS_MID_MAX. 16-byte steps to 256,
- * then 8 classes a doubling to 8 KiB, then 4. */
+/* The smallest class whose blocks hold n bytes, n <= SS_TINY_MAX (0 counts as 1): 16-byte steps
+ * to 256, then 8 classes a doubling. The classes above are mid's (mid.h). */
 HAK_FAST unsigned ss_class_of(size_t n)
 {
     if (n <= 256)
         return (unsigned)((n + 15) / 16 - (n != 0));
     unsigned k = hak_log2(n - 1);
-    if (n <= SS_TINY_MAX)
-        return 16 + (k - 8) * 8 + ((unsigned)((n - 1) >> (k - 3)) - 8);
-    return SS_TINY_NCLASS + (k - 13) * 4 + ((unsigned)((n - 1) >> (k - 2)) - 4);
+    return 16 + (k - 8) * 8 + ((unsigned)((n - 1) >> (k - 3)) - 8);
 }
+
+/* Define a class above the tiny ones: blocks of `size` bytes in slabs of `units`, which must fit
+ * a superslab. Before the first refill of that class. */
+void ss_class_define(unsigned class, uint32_t size, unsigned units);
 
 /* ---- The map: address -> word. ---- */
 struct ss_map {
@@ -107,13 +107,15 @@ struct ss_map {
     size_t units;          /* words[units] is zero, and stands for every foreign address */
     const uint32_t *words; /* readable over its whole length */
 };
-extern struct ss_map ss_map;
+extern HAK_HIDDEN struct ss_map ss_map;
 
 /* The word of any address at all: one load, no test. */
 HAK_FAST uint32_t ss_word(const void *p)
 {
     size_t unit = ((uintptr_t)p - ss_map.base) >> SS_UNIT_SHIFT;
-    return ss_map.words[HAK_MIN(unit, ss_map.units)];
+    unit = HAK_MIN(unit, ss_map.units);
+    __asm__("" : "+r"(unit)); /* else gcc 12 scales both sides of the conditional move */
+    return ss_map.words[unit];
 }
 
 HAK_FAST unsigned ss_word_heap(uint32_t word)
@@ -176,6 +178,7 @@ struct ss_heap_stats {
     uint64_t remote_takes; /* queues emptied */
     uint64_t slabs;        /* owned now */
     uint64_t superslabs;   /* owned now */
+    uint64_t dirty_bytes;  /* S6, filled in by ss_heap_stats */
     uint64_t out[SS_NCLASS]; /* blocks outside their slabs, by class */
 };
 
@@ -198,6 +201,9 @@ unsigned ss_nheaps(void);
 /* A heap for a new cache on node: a new one below the bound, else the one with fewest threads.
  * NULL: no memory. */
 struct ss_heap *ss_heap_get(unsigned node);
+
+/* A copy, under the heap's lock. */
+void ss_heap_stats(struct ss_heap *h, struct ss_heap_stats *out);
 
 /* superslab_refill: blocks of a class, at least one, into *out; about `want`, never none.
  * Five steps, in this order: (0) the remote-free queue, whole; (1) the current slab's free list,

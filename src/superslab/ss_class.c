@@ -1,46 +1,33 @@
 /* SPDX-License-Identifier: MIT
  *
- * superslab: the class table, computed once from the superslab size.
+ * superslab: the class table, computed once.
  */
 #include "superslab/ss_internal.h"
 
 struct ss_params ss_params;
 struct ss_class ss_classes[SS_NCLASS];
-size_t ss_mid_max;
 
 static uint32_t class_size(unsigned c)
 {
     if (c < 16)
         return 16 * (c + 1);
-    if (c < SS_TINY_NCLASS)
-        return (9 + (c - 16) % 8) << (5 + (c - 16) / 8);
-    return (5 + (c - SS_TINY_NCLASS) % 4) << (11 + (c - SS_TINY_NCLASS) / 4);
-}
-
-/* A slab of mid blocks: eight of them where that fits in half a superslab, fewer where not. */
-static void slab_shape(struct ss_class *k, uint32_t units_max)
-{
-    uint32_t units = HAK_MIN((8 * k->size + SS_UNIT - 1) / SS_UNIT, units_max);
-    uint32_t blocks = units * SS_UNIT / k->size;
-    k->blocks = (uint16_t)blocks;
-    k->units = (uint16_t)((blocks * k->size + SS_UNIT - 1) / SS_UNIT);
+    return (9 + (c - 16) % 8) << (5 + (c - 16) / 8);
 }
 
 void ss_classes_init(void)
 {
-    uint32_t units_max = (uint32_t)(ss_params.superslab_bytes / SS_UNIT / 2);
-    for (unsigned c = 0; c < SS_NCLASS; c++) {
-        struct ss_class *k = &ss_classes[c];
-        k->size = class_size(c);
-        if (c < SS_TINY_NCLASS) {
-            k->units = 1;
-            k->blocks = (uint16_t)(SS_UNIT / k->size);
-            k->magic = UINT64_MAX / k->size + 1;
-        } else if (k->size <= units_max * SS_UNIT) {
-            slab_shape(k, units_max);
-        }
+    for (unsigned c = 0; c < SS_TINY_NCLASS; c++) {
+        ss_class_define(c, class_size(c), 1);
+        ss_classes[c].magic = UINT64_MAX / ss_classes[c].size + 1;
     }
-    ss_mid_max = HAK_MIN((size_t)SS_MID_MAX, ss_params.superslab_bytes / 2);
+}
+
+void ss_class_define(unsigned class, uint32_t size, unsigned units)
+{
+    HAK_ASSERT(class < SS_NCLASS && size <= units * SS_UNIT);
+    HAK_ASSERT(units * SS_UNIT <= ss_params.superslab_bytes);
+    ss_classes[class] = (struct ss_class){
+        .size = size, .units = (uint16_t)units, .blocks = (uint16_t)(units * SS_UNIT / size)};
 }
 
 bool ss_block_starts(const void *p, uint32_t word)

@@ -63,6 +63,14 @@ struct ss_heap *ss_heap_get(unsigned node)
     return h != NULL ? h : heap_share(node);
 }
 
+void ss_heap_stats(struct ss_heap *h, struct ss_heap_stats *out)
+{
+    os_lock(&h->lock);
+    *out = h->stats;
+    out->dirty_bytes = h->dirty.units << SS_UNIT_SHIFT;
+    os_unlock(&h->lock);
+}
+
 /* ---- Refill. ---- */
 
 static void chain_prepend(struct ss_chain *out, void *head, void *tail, uint32_t count)

@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * api: aligned allocation, and the sized frees of C23.
+ */
+#include <errno.h>
+
+#include "api/hak_slow.h"
+#include "hakmem.h"
+#include "os/os.h"
+
+void *hak_aligned_alloc(size_t alignment, size_t size)
+{
+    if (HAK_UNLIKELY(!HAK_IS_POW2(alignment))) {
+        errno = EINVAL;
+        return NULL;
+    }
+    return hak_alloc(size, alignment, NULL);
+}
+
+void *hak_memalign(size_t alignment, size_t size)
+{
+    size_t power = 16;
+    while (power < alignment && power <= PTRDIFF_MAX / 2)
+        power *= 2;
+    if (HAK_UNLIKELY(power < alignment)) {
+        errno = EINVAL;
+        return NULL;
+    }
+    return hak_alloc(size, power, NULL);
+}
+
+int hak_posix_memalign(void **out, size_t alignment, size_t size)
+{
+    if (HAK_UNLIKELY(!HAK_IS_POW2(alignment) || alignment % sizeof(void *) != 0))
+        return EINVAL;
+    int saved = errno;
+    void *p = hak_alloc(size, alignment, NULL);
+    errno = saved;
+    if (HAK_UNLIKELY(p == NULL))
+        return ENOMEM;
+    *out = p;
+    return 0;
+}
+
+static size_t page_size(void)
+{
+    return hak_init() ? os_page_size() : 4096;
+}
+
+void *hak_valloc(size_t size)
+{
+    return hak_alloc(size, page_size(), NULL);
+}
+
+void *hak_pvalloc(size_t size)
+{
+    size_t page = page_size();
+    if (HAK_UNLIKELY(size > PTRDIFF_MAX)) {
+        errno = ENOMEM;
+        return NULL;
+    }
+    return hak_alloc(HAK_MAX(HAK_ALIGN_UP(size, page), page), page, NULL);
+}
+
+/* The size is the program's claim; the block knows its own. */
+void hak_free_sized(void *block, size_t size)
+{
+    (void)size;
+    hak_free(block);
+}
+
+void hak_free_aligned_sized(void *block, size_t alignment, size_t size)
+{
+    (void)alignment;
+    (void)size;
+    hak_free(block);
+}

@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * api: the start, and fork. The first allocation of the process gets here, as a rule before the C
+ * library has finished its own start; nothing on the way allocates.
+ */
+#include <stdatomic.h>
+
+#include "api/hak_slow.h"
+#include "base/hak_log.h"
+#include "base/hak_opt.h"
+#include "hakmem.h"
+#include "large/large.h"
+#include "mid/mid.h"
+#include "policy/policy.h"
+#include "tiny/tiny.h"
+
+static struct os_lock init_lock;
+static _Atomic bool ready;
+
+/* Lock order, which fork takes and keeps whole: park, heaps, region, mappings. */
+static void fork_prepare(void)
+{
+    tiny_fork_prepare();
+    ss_fork_prepare();
+    large_fork_prepare();
+}
+
+static void fork_parent(void)
+{
+    large_fork_parent();
+    ss_fork_parent();
+    tiny_fork_parent();
+}
+
+static void fork_child(void)
+{
+    large_fork_child();
+    ss_fork_child();
+    tiny_fork_child();
+}
+
+static bool init_once(void)
+{
+    static bool options_read;
+    os_init();
+    if (!options_read) { /* once, even where the region has to be tried again */
+        hak_opt_load(os_environ());
+        options_read = true;
+    }
+    policy_init();
+    if (!ss_init())
+        return false;
+    mid_init(ss_params.superslab_bytes);
+    policy_init_bins();
+    tiny_init();
+    return true;
+}
+
+bool hak_init(void)
+{
+    if (HAK_LIKELY(atomic_load_explicit(&ready, memory_order_acquire)))
+        return true;
+    bool first = false;
+    os_lock(&init_lock);
+    if (!atomic_load_explicit(&ready, memory_order_relaxed) && init_once()) {
+        atomic_store_explicit(&ready, true, memory_order_release);
+        first = true;
+    }
+    os_unlock(&init_lock);
+    if (first) /* registering may allocate: by now it can */
+        (void)os_fork_hooks(fork_prepare, fork_parent, fork_child);
+    return atomic_load_explicit(&ready, memory_order_relaxed);
+}
+
+/* Options are read, and bad ones reported, before main even in a program that never allocates. */
+__attribute__((constructor(101))) static void start(void)
+{
+    (void)hak_init();
+}
+
+__attribute__((destructor)) static void finish(void)
+{
+    if (!hak_opt.stats || !atomic_load_explicit(&ready, memory_order_acquire))
+        return;
+    char text[4096];
+    size_t n = hak_stats(text, sizeof(text), HAK_STATS_TEXT);
+    hak_write_err(text, HAK_MIN(n, sizeof(text) - 1));
+}

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * api: malloc and free, whole. Read this file first.
+ *
+ *   hak_malloc(n)
+ *     n <= 1 KiB        pop this thread's bin                <- the only fast exit
+ *     anything else     hak_malloc_slow(n)
+ *       tiny, mid       pop, or tiny_refill: spare list <- ss_refill: remote frees <- slab <-
+ *                       superslab <- pool <- region
+ *       large           a run of units, or a mapping
+ *       no memory       policy_reclaim, one retry, ENOMEM
+ *   hak_free(p)
+ *     this heap's tiny block, bin has room: push             <- the only fast exit
+ *     anything else     hak_free_slow(p)
+ *       own heap        tiny_give: set the full list aside, ss_flush
+ *       another heap    tiny_send: collect, ss_send_home
+ *       large           run or mapping; and every pointer that is none of ours: abort
+ *
+ * Nothing here asks "set up yet?", "ended?", "NULL?", "ours?" or "counting?": tiny.h (T3) makes
+ * each of those fail the one comparison there is. tests/fastpath holds it to its instructions.
+ */
+#include "api/hak_slow.h"
+#include "hakmem.h"
+#include "tiny/tiny.h"
+
+void *hak_malloc(size_t n)
+{
+    if (HAK_LIKELY(n <= TINY_TABLE_MAX)) {
+        struct tiny_bin *bin = tiny_bin_at(tiny_self, tiny_bin_offset[(n + 15) / 16]);
+        void *p = tiny_pop(bin);
+        if (HAK_LIKELY(p != NULL))
+            return p;
+    }
+    return hak_malloc_slow(n);
+}
+
+void hak_free(void *p)
+{
+    if (HAK_UNLIKELY(!tiny_push(tiny_self, p)))
+        hak_free_slow(p);
+}

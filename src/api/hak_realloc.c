@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * api: calloc and realloc.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "api/hak_slow.h"
+#include "base/hak_opt.h"
+#include "hakmem.h"
+#include "large/large.h"
+#include "mid/mid.h"
+
+void *hak_calloc(size_t count, size_t size)
+{
+    size_t n;
+    if (HAK_UNLIKELY(__builtin_mul_overflow(count, size, &n))) {
+        errno = ENOMEM;
+        return NULL;
+    }
+    if (HAK_LIKELY(n <= mid_max && hak_opt.superslab)) {
+        void *p = hak_malloc(n);
+        return HAK_LIKELY(p != NULL) ? memset(p, 0, n) : NULL;
+    }
+    bool zero;
+    void *p = hak_alloc(n, 1, &zero);
+    return p == NULL || zero ? p : memset(p, 0, n);
+}
+
+/* Is a block of `have` bytes still the right one for n? Shrinking below half gives memory back. */
+static bool fits(size_t have, size_t n)
+{
+    return n <= have && (n >= have / 2 || have <= 64);
+}
+
+static void *resize_large(void *p, size_t n)
+{
+    uint32_t word = ss_word(p);
+    bool stays = ss_word_heap(word) == 0 && n <= PTRDIFF_MAX && n > (hak_opt.superslab ? mid_max : 0);
+    return stays ? large_resize(p, word, n) : NULL;
+}
+
+void *hak_realloc(void *p, size_t n)
+{
+    if (p == NULL)
+        return hak_malloc(n);
+    size_t have = hak_block_size(p);
+    if (n == 0) {
+        hak_free(p);
+        return NULL;
+    }
+    if (fits(have, n))
+        return p;
+    void *q = resize_large(p, n);
+    if (q != NULL)
+        return q;
+    q = hak_malloc(n);
+    if (q == NULL)
+        return n <= have ? p : NULL; /* shrinking needs no memory to succeed */
+    memcpy(q, p, HAK_MIN(have, n));
+    hak_free(p);
+    return q;
+}
+
+void *hak_reallocarray(void *p, size_t count, size_t size)
+{
+    size_t n;
+    if (HAK_UNLIKELY(__builtin_mul_overflow(count, size, &n))) {
+        errno = ENOMEM;
+        return NULL;
+    }
+    return hak_realloc(p, n);
+}

@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * api: what is rare. Sizes beyond the table, empty and full bins, threads without a cache, other
+ * heaps' blocks, large blocks, no memory, bad pointers.
+ */
+#include "api/hak_slow.h"
+
+#include <errno.h>
+
+#include "base/hak_opt.h"
+#include "hakmem.h"
+#include "large/large.h"
+#include "mid/mid.h"
+#include "policy/policy.h"
+#include "tiny/tiny.h"
+
+enum { NO_CLASS = SS_NCLASS };
+
+/* ---- A cache to work with. ---- */
+
+/* The thread's own; made now for a thread that has none yet; borrowed, until cache_leave, for
+ * one whose exit hook has run. NULL: no memory. */
+static struct tiny_cache *cache_enter(void)
+{
+    struct tiny_cache *tc = tiny_self;
+    if (HAK_LIKELY(tc->heap != NULL))
+        return tc;
+    if (tc == &tiny_cache_ended)
+        return tiny_borrow();
+    return hak_init() ? tiny_attach() : NULL;
+}
+
+static void cache_leave(struct tiny_cache *tc)
+{
+    if (HAK_UNLIKELY(tc != tiny_self))
+        tiny_park(tc);
+}
+
+/* ---- Allocation. ---- */
+
+static unsigned class_of(size_t n)
+{
+    if (n <= SS_TINY_MAX)
+        return ss_class_of(n);
+    return n <= mid_max ? mid_class_of(n) : NO_CLASS;
+}
+
+/* The smallest class that holds n and whose blocks all start at multiples of align. */
+static unsigned class_of_aligned(size_t n, size_t align)
+{
+    if (align <= 16)
+        return class_of(n);
+    if (align > SS_UNIT)
+        return NO_CLASS; /* slabs start at units */
+    unsigned c = class_of(HAK_MAX(n, align));
+    while (c < NO_CLASS && ss_classes[c].size % align != 0)
+        c++;
+    return c < NO_CLASS && ss_classes[c].size != 0 ? c : NO_CLASS;
+}
+
+static void *alloc_class(unsigned class)
+{
+    struct tiny_cache *tc = cache_enter();
+    if (tc == NULL)
+        return NULL;
+    void *p = tiny_pop(&tc->bin[class]);
+    if (p == NULL)
+        p = tiny_refill(tc, class);
+    cache_leave(tc);
+    return p;
+}
+
+static void *alloc_once(size_t n, size_t align, bool *zero)
+{
+    *zero = false;
+    if (!hak_init())
+        return NULL;
+    if (HAK_UNLIKELY(!hak_opt.superslab)) {
+        *zero = true;
+        return large_map_alloc(HAK_MAX(n, (size_t)1), align);
+    }
+    unsigned class = class_of_aligned(n, align);
+    return class != NO_CLASS ? alloc_class(class) : large_alloc(n, align, zero);
+}
+
+void *hak_alloc(size_t n, size_t align, bool *zero)
+{
+    bool unused;
+    zero = zero != NULL ? zero : &unused;
+    void *p = NULL;
+    if (HAK_LIKELY(n <= PTRDIFF_MAX && align <= PTRDIFF_MAX)) {
+        p = alloc_once(n, align, zero);
+        if (HAK_UNLIKELY(p == NULL) && hak_init()) {
+            (void)policy_reclaim();
+            p = alloc_once(n, align, zero);
+        }
+    }
+    if (HAK_UNLIKELY(p == NULL))
+        errno = ENOMEM;
+    return p;
+}
+
+void *hak_malloc_slow(size_t n)
+{
+    /* The common ways here: a bin that ran empty, a size above the table. */
+    struct tiny_cache *tc = tiny_self;
+    if (HAK_LIKELY(tc->heap != NULL && n <= mid_max)) {
+        unsigned class = class_of(n);
+        void *p = tiny_pop(&tc->bin[class]);
+        if (p != NULL || (p = tiny_refill(tc, class)) != NULL)
+            return p;
+    }
+    return hak_alloc(n, 1, NULL);
+}
+
+/* ---- Free. ---- */
+
+/* Is p the first byte of a block? Tiny ones answer without touching the slab's record, which for
+ * another heap's block is another CPU's cache line. */
+static void block_check(const struct tiny_cache *tc, const void *p, uint32_t word)
+{
+    uint64_t magic = tc->bin[ss_word_class(word)].magic;
+    bool starts = magic != 0 ? (uintptr_t)p % SS_UNIT * magic < TINY_ROOM_ONE
+                             : ss_block_starts(p, word);
+    HAK_CHECK_POINTER(starts, "free: pointer into the middle of a block", p);
+}
+
+/* No cache can be had: straight to the slab, which needs no memory. */
+static void free_uncached(void *p, uint32_t word)
+{
+    HAK_CHECK_POINTER(ss_block_starts(p, word), "free: pointer into the middle of a block", p);
+    ss_link(p, NULL);
+    ss_flush(ss_heap_by_id(ss_word_heap(word)), p);
+}
+
+void hak_free_slow(void *p)
+{
+    uint32_t word = ss_word(p);
+    if (ss_word_heap(word) == 0) {
+        if (p != NULL)
+            large_free(p, word);
+        return;
+    }
+    struct tiny_cache *tc = cache_enter();
+    if (HAK_UNLIKELY(tc == NULL)) {
+        free_uncached(p, word);
+        return;
+    }
+    block_check(tc, p, word);
+    if (ss_word_heap(word) == ss_word_heap(tc->tag))
+        tiny_give(tc, ss_word_class(word), p);
+    else
+        tiny_send(tc, word, p);
+    cache_leave(tc);
+}
+
+/* ---- Sizes. ---- */
+
+size_t hak_block_size(const void *p)
+{
+    uint32_t word = ss_word(p);
+    if (ss_word_heap(word) == 0)
+        return large_usable(p, word);
+    HAK_CHECK_POINTER(ss_block_starts(p, word), "usable_size: pointer into the middle of a block",
+                      p);
+    return ss_classes[ss_word_class(word)].size;
+}
+
+size_t hak_usable_size(const void *p)
+{
+    return p != NULL ? hak_block_size(p) : 0;
+}
+
+size_t hak_good_size(size_t n)
+{
+    if (n > PTRDIFF_MAX || !hak_init())
+        return n;
+    if (!hak_opt.superslab)
+        return HAK_ALIGN_UP(HAK_MAX(n, (size_t)1), os_page_size());
+    unsigned class = class_of(n);
+    return class != NO_CLASS ? ss_classes[class].size : large_good_size(n);
+}

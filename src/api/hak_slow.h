@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * api's own: where the fast paths go on a miss, and what the other api files share.
+ */
+#ifndef HAK_SLOW_H
+#define HAK_SLOW_H
+
+#include "base/hak_base.h"
+
+/* What hak_malloc does when its bin is empty or the size is not in its table. */
+HAK_SLOW void *hak_malloc_slow(size_t n);
+/* What hak_free does with another heap's block, a full bin, a mid or large block, NULL, or a bad
+ * pointer. Preserves errno. */
+HAK_SLOW void hak_free_slow(void *p);
+
+/* Ready to serve: options read, region reserved. Any allocation path may call it first; frees
+ * never need it. false: no address space; the next call tries again. */
+bool hak_init(void);
+
+/* A block of at least n bytes at a multiple of align (a power of two). *zero (NULL: not asked)
+ * tells whether its contents are known to be zero. NULL with errno set. */
+void *hak_alloc(size_t n, size_t align, bool *zero);
+
+/* Bytes of a live block; who ends the process on anything else. p != NULL. */
+size_t hak_block_size(const void *p);
+
+#endif /* HAK_SLOW_H */

@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * large: runs and mappings.
+ */
+#include "large/large_internal.h"
+
+struct large_params large_params;
+
+static size_t run_units(size_t n)
+{
+    return (n + SS_UNIT - 1) >> SS_UNIT_SHIFT;
+}
+
+static bool wants_mapping(size_t n)
+{
+    return n >= atomic_load_explicit(&large_params.threshold, memory_order_relaxed);
+}
+
+static size_t map_bytes(size_t n)
+{
+    return HAK_ALIGN_UP(n, os_page_size());
+}
+
+void *large_map_alloc(size_t n, size_t align)
+{
+    size_t bytes = map_bytes(n);
+    void *p = os_map(bytes, HAK_MAX(align, os_page_size()));
+    if (p != NULL && !map_table_add(p, bytes)) {
+        os_unmap(p, bytes);
+        p = NULL;
+    }
+    return p;
+}
+
+void *large_alloc(size_t n, size_t align, bool *zero)
+{
+    void *p = NULL;
+    if (!wants_mapping(n) && align <= SS_RUN_ALIGN_MAX)
+        p = ss_run_alloc(run_units(n), align, zero);
+    if (p == NULL) {
+        p = large_map_alloc(n, align);
+        *zero = true;
+    }
+    return p;
+}
+
+/* Not a block: say which kind of wrong it is. */
+static _Noreturn HAK_SLOW void bad_pointer(const void *p, uint32_t word)
+{
+    if (word == SS_WORD_RUN_MORE || word == SS_WORD_RUN || map_table_contains(p))
+        hak_fatal_pointer("large: pointer into the middle of a block", p);
+    hak_fatal_pointer("large: not a hakmem block", p);
+}
+
+static bool is_run(const void *p, uint32_t word)
+{
+    return word == SS_WORD_RUN && ((uintptr_t)p & (SS_UNIT - 1)) == 0;
+}
+
+void large_free(void *p, uint32_t word)
+{
+    if (is_run(p, word)) {
+        ss_run_free(p);
+        return;
+    }
+    size_t bytes = map_table_remove(p);
+    if (bytes == 0)
+        bad_pointer(p, word);
+    os_unmap(p, bytes);
+}
+
+size_t large_usable(const void *p, uint32_t word)
+{
+    if (is_run(p, word))
+        return ss_run_units(p) << SS_UNIT_SHIFT;
+    size_t bytes = map_table_find(p);
+    if (bytes == 0)
+        bad_pointer(p, word);
+    return bytes;
+}
+
+void *large_resize(void *p, uint32_t word, size_t n)
+{
+    if (is_run(p, word))
+        return !wants_mapping(n) && ss_run_resize(p, run_units(n)) ? p : NULL;
+    size_t old = map_table_find(p);
+    if (old == 0)
+        bad_pointer(p, word);
+    size_t bytes = map_bytes(n);
+    return bytes == old ? p : map_table_resize(p, bytes);
+}
+
+size_t large_good_size(size_t n)
+{
+    return wants_mapping(n) ? map_bytes(n) : run_units(n) << SS_UNIT_SHIFT;
+}

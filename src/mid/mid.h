@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * mid: blocks too big for a slab of one unit, too small to be runs of their own: 8 KiB to half a
+ * superslab. Four classes a doubling, in slabs of several units; the same bins as tiny blocks,
+ * with small capacities.
+ *
+ * Sits on:   superslab.     Used by: policy, api.
+ *
+ *   slab of a 20 KiB class: 3 units, 9 blocks
+ *   |<---- unit ---->|<---- unit ---->|<---- unit ---->|
+ *   [ b0 ][ b1 ][ b2 ][ b3 ][ b4 ][ b5 ][ b6 ][ b7 ][ b8 ].
+ *
+ * Blocks cross unit borders, so the low bits of an address do not tell a block's start: every
+ * free of a mid block asks ss_block_starts, on the slow path.
+ *
+ * Concurrency: constant after mid_init.
+ */
+#ifndef HAK_MID_H
+#define HAK_MID_H
+
+#include "superslab/ss.h"
+
+enum {
+    MID_MIN = SS_TINY_MAX + 1, /* bytes */
+    MID_LIMIT = 1 << 20,       /* bytes; the largest class there can be */
+};
+
+/* Define the classes that fit superslabs of this size. After ss_init, before the first refill. */
+void mid_init(size_t superslab_bytes);
+
+/* The largest mid block under this superslab size, bytes. */
+extern HAK_HIDDEN size_t mid_max;
+
+/* The smallest class whose blocks hold n bytes, MID_MIN <= n <= mid_max. */
+HAK_FAST unsigned mid_class_of(size_t n)
+{
+    unsigned k = hak_log2(n - 1);
+    return SS_TINY_NCLASS + (k - 13) * 4 + ((unsigned)((n - 1) >> (k - 2)) - 4);
+}
+
+#endif /* HAK_MID_H */

@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * policy: from options to parameters.
+ */
+#include "policy/policy.h"
+
+#include "base/hak_log.h"
+#include "base/hak_opt.h"
+#include "large/large.h"
+#include "mid/mid.h"
+#include "tiny/tiny.h"
+
+enum {
+    CAP_MAX_BLOCKS = 4096,     /* of one list: a slab of the smallest class */
+    OUT_MAX_BYTES = 32 * 1024, /* collected for one owner and class */
+};
+
+static const uint64_t PARK_DECAY_NS = 1000000000u;
+
+static void batch_init(void)
+{
+    ss_params.dirty_max_bytes = hak_opt.batch_threshold;
+    ss_params.purge_min_bytes = hak_opt.batch_min_size;
+    hak_log(HAK_LOG_INFO, "[Batch] Initialized (threshold=%S, min_size=%S, bg=off)",
+            ss_params.dirty_max_bytes, ss_params.purge_min_bytes);
+}
+
+static void ace_init(void)
+{
+    tiny_params.adapt = hak_opt.ace_enabled;
+    if (tiny_params.adapt)
+        hak_log(HAK_LOG_INFO, "[ACE] capacities grow with misses up to %S a class",
+                hak_opt.tiny_cache);
+    else
+        hak_log(HAK_LOG_INFO, "[ACE] ACE disabled (HAKMEM_ACE_ENABLED=0)");
+}
+
+void policy_init(void)
+{
+    ss_params.superslab_bytes = (size_t)256 * 1024 << hak_opt.superslab_size;
+    ss_params.superslab_keep = (unsigned)hak_opt.superslab_keep;
+    ss_params.heaps_max = hak_opt.heaps != 0 ? (unsigned)hak_opt.heaps
+                                             : HAK_MIN(4 * os_ncpus(), SS_HEAPS_MAX - 1u);
+    ss_params.refill_count = (unsigned)hak_opt.tiny_refill_count;
+    tiny_params.park_decay_ns = PARK_DECAY_NS;
+    atomic_store_explicit(&large_params.threshold, hak_opt.large_threshold,
+                          memory_order_relaxed);
+    batch_init();
+    ace_init();
+}
+
+void policy_init_bins(void)
+{
+    for (unsigned c = 0; c < SS_NCLASS; c++) {
+        size_t size = ss_classes[c].size;
+        if (size == 0)
+            continue; /* too big for this superslab size */
+        tiny_params.cap_max[c] =
+            (uint32_t)HAK_MIN(hak_opt.tiny_cache / 2 / size, (uint64_t)CAP_MAX_BLOCKS);
+        tiny_params.out_max[c] = (uint32_t)HAK_MAX(
+            HAK_MIN(hak_opt.remote_batch, (uint64_t)OUT_MAX_BYTES / size), (uint64_t)1);
+    }
+}
+
+size_t policy_reclaim(void)
+{
+    size_t bytes = 0;
+    tiny_flush_parked(0);
+    for (unsigned id = 1; id <= ss_nheaps(); id++) {
+        ss_heap_drain(ss_heap_by_id(id));
+        bytes += ss_heap_purge(ss_heap_by_id(id));
+    }
+    return bytes + ss_region_purge(true);
+}

@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * tiny: the thread's cache. One bin a size class: a singly linked list (SLL) of free blocks.
+ *
+ * Sits on:   superslab (blocks come from ss_refill and go to ss_flush or ss_send_home).
+ * Used by:   policy, api.
+ *
+ *   tiny_self (TLS) --> tiny_cache
+ *                       +-----------------------------+
+ *                       | tag: heap id << 12          |
+ *                       +-----------------------------+      block    block
+ *             bin[c]    | head -----------------------|--->  +----+   +----+
+ *             32 bytes  | room << 17                  |      |next|-->|NULL|
+ *                       | magic: ceil(2^64 / size)    |      +----+   +----+
+ *                       | spare: a second list, full --|--->  ...
+ *                       +-----------------------------+
+ *             out[]     | blocks of other heaps, collected by owner and class
+ *                       +-----------------------------+
+ *
+ * free(p) computes x = word(p) ^ tag. Below TINY_FAST_END it is the offset of p's bin, and p is a
+ * block of this thread's heap; for every other pointer in the world it is larger. Then one
+ * comparison asks both "has the bin room?" and "is p the first byte of a block?": the offset in
+ * the slab times magic, modulo 2^64, is below 2^16 for a multiple of the size and at least 2^51
+ * otherwise, and room is kept in units of 2^17.
+ *
+ * Invariants:
+ *   T1  head, spare: NULL, or blocks of class c of this cache's heap that no program holds.
+ *   T2  room: how many more blocks tiny_push may add, times TINY_ROOM_ONE. A list taken over
+ *       whole may be longer than the capacity: then room is 0 until it has shrunk.
+ *   T3  tiny_self is never NULL. A thread not set up, or ended, points to a cache of zeros whose
+ *       tag matches no word: every list is empty, no free is local.
+ *   T4  out[i]: count blocks of the heap and class in word, none of them this cache's heap's.
+ *
+ * Concurrency: a cache is touched by its thread alone, or, while parked, under the park lock or
+ * by the one who took it off the list.
+ */
+#ifndef HAK_TINY_H
+#define HAK_TINY_H
+
+#include "superslab/ss.h"
+
+enum {
+    TINY_TABLE_MAX = 1024, /* bytes: sizes whose class malloc finds with one load */
+    TINY_ROOM_SHIFT = 17,
+    TINY_FAST_END = SS_TINY_NCLASS << SS_CLASS_SHIFT,
+    TINY_NOUT = 128,
+};
+#define TINY_ROOM_ONE ((uint64_t)1 << TINY_ROOM_SHIFT)
+
+struct tiny_bin {
+    void *head;     /* [owner] T1 */
+    uint64_t room;  /* [owner] T2 */
+    uint64_t magic; /* [const] 0 for classes whose slabs have several units */
+    void *spare;    /* [owner] T1 */
+};
+static_assert(sizeof(struct tiny_bin) == 1 << SS_CLASS_SHIFT, "a word's class is a bin's offset");
+
+struct tiny_out { /* T4 */
+    uint32_t word;
+    uint32_t count;
+    void *head, *tail;
+};
+
+struct tiny_cache {
+    uint32_t tag; /* [const] T3 */
+    _Alignas(HAK_LINE) struct tiny_bin bin[SS_NCLASS];
+    /* Slow paths only. */
+    struct ss_heap *heap;         /* [const] */
+    uint32_t node;                /* [const] of the heap */
+    uint32_t ticks;               /* slow operations so far */
+    uint32_t cap[SS_NCLASS];      /* blocks a list may hold */
+    uint8_t missed[SS_NCLASS];    /* since the last sweep */
+    struct tiny_out out[TINY_NOUT];
+    struct tiny_cache *next, *prev; /* [park lock] parked list, circular */
+    struct tiny_cache *all;         /* [park lock] every cache there is */
+    uint64_t parked_ns;             /* [park lock] since when; 0: not on a list */
+    bool parked_empty;              /* [park lock] emptied while parked */
+};
+
+/* Numbers handed down by policy before the first cache; constant afterwards. */
+struct tiny_params {
+    uint32_t cap_max[SS_NCLASS]; /* blocks in one list; a bin has up to two */
+    uint32_t out_max[SS_NCLASS]; /* blocks collected before they are sent home, >= 1 */
+    bool adapt;                  /* capacities start small and grow with misses */
+    uint64_t park_decay_ns;      /* a cache parked longer is emptied */
+};
+extern struct tiny_params tiny_params;
+
+extern const struct tiny_cache tiny_cache_none;  /* T3: not set up */
+extern const struct tiny_cache tiny_cache_ended; /* T3: the thread's exit hook has run */
+extern HAK_HIDDEN HAK_TLS struct tiny_cache *tiny_self;
+
+/* Register the thread-exit hook. Once, before the first attach. */
+void tiny_init(void);
+
+/* ---- Slow paths. tc is a cache of the caller's own: its thread's, or one it borrowed. ---- */
+
+/* The bin of `class` is empty: take the spare list, or refill from the heap, and return one
+ * block. NULL: no memory. */
+HAK_SLOW void *tiny_refill(struct tiny_cache *tc, unsigned class);
+/* Put back p, a checked block of tc's own heap, whether or not its bin has room. */
+HAK_SLOW void tiny_give(struct tiny_cache *tc, unsigned class, void *p);
+/* Put p, a checked block of another heap, on its way home. */
+void tiny_send(struct tiny_cache *tc, uint32_t word, void *p);
+/* Empty every list of tc. */
+void tiny_flush(struct tiny_cache *tc);
+
+/* ---- Life of caches. ---- */
+
+/* Give the calling thread a cache (parked ones first, filled as they are) and return it. NULL:
+ * no memory. */
+struct tiny_cache *tiny_attach(void);
+/* Take a cache without making it the thread's, for a thread that has none any more; and put one
+ * back, filled, in O(1). */
+struct tiny_cache *tiny_borrow(void);
+void tiny_park(struct tiny_cache *tc);
+/* Empty the caches that have been parked for older_ns. */
+void tiny_flush_parked(uint64_t older_ns);
+unsigned tiny_ncaches(void);
+/* Bytes in the calling thread's cache and in the parked ones: those that may be looked at. */
+size_t tiny_cached_bytes(void);
+
+void tiny_fork_prepare(void);
+void tiny_fork_parent(void);
+/* Only the forking thread lives on: the lists of the others, caught in mid-write, are given up
+ * and their caches parked empty. */
+void tiny_fork_child(void);
+
+/* Walk one cache and abort on a broken invariant. Tests, and debug level 2. */
+void tiny_validate(const struct tiny_cache *tc);
+
+/* ---- Fast paths. ---- */
+
+/* class << SS_CLASS_SHIFT by (n + 15) / 16, n <= TINY_TABLE_MAX */
+extern HAK_HIDDEN const uint16_t tiny_bin_offset[TINY_TABLE_MAX / 16 + 1];
+
+HAK_FAST struct tiny_bin *tiny_bin_at(struct tiny_cache *tc, size_t offset)
+{
+    return (struct tiny_bin *)(void *)((char *)tc->bin + offset);
+}
+
+HAK_FAST void *tiny_pop(struct tiny_bin *bin)
+{
+    void *p = bin->head;
+    if (HAK_LIKELY(p != NULL)) {
+        bin->head = ss_next(p);
+        bin->room += TINY_ROOM_ONE;
+    }
+    return p;
+}
+
+HAK_FAST bool tiny_push(struct tiny_cache *tc, void *p)
+{
+    uint32_t offset = ss_word(p) ^ tc->tag;
+    if (HAK_UNLIKELY(offset >= TINY_FAST_END))
+        return false;
+    struct tiny_bin *bin = tiny_bin_at(tc, offset);
+    if (HAK_UNLIKELY((uintptr_t)p % SS_UNIT * bin->magic >= bin->room))
+        return false;
+    ss_link(p, bin->head);
+    bin->head = p;
+    bin->room -= TINY_ROOM_ONE;
+    return true;
+}
+
+#endif /* HAK_TINY_H */
