@@ -6,7 +6,6 @@ ld=$1 objcopy=$2 ar=$3 out=$4 tmp=$5
 shift 5
 mkdir -p "$tmp"
 "$ld" -r -o "$tmp/hakmem.o" --whole-archive "$@"
-# A static program needs no dlopen of ours, and the C library's own must stay reachable there.
-"$objcopy" --localize-hidden --localize-symbol=dlopen "$tmp/hakmem.o"
+"$objcopy" --localize-hidden "$tmp/hakmem.o"
 rm -f "$out"
 "$ar" rcsD "$out" "$tmp/hakmem.o"

@@ -65,9 +65,9 @@ static_assert((uint64_t)SS_HEAPS_MAX << SS_HEAP_SHIFT <= UINT32_MAX, "a heap id 
 struct ss_params {
     size_t superslab_bytes; /* 256K, 512K, 1M or 2M */
     unsigned superslab_keep;/* empty superslabs kept per node */
-    unsigned heaps_max;     /* >= 1 */
+    _Atomic unsigned heaps_max; /* >= 1 */
     unsigned refill_count;  /* blocks carved at a time; 0: a page of them */
-    size_t dirty_max_bytes; /* free dirty memory in runs that starts a purge; a heap's slabs: a
+    _Atomic size_t dirty_max_bytes; /* free dirty memory in runs that starts a purge; a heap's slabs: a
                                quarter of it */
     size_t purge_min_bytes; /* smallest piece worth a system call */
 };

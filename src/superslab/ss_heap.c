@@ -19,6 +19,12 @@ unsigned ss_nheaps(void)
     return atomic_load_explicit(&nheaps, memory_order_acquire);
 }
 
+static unsigned heaps_max(void)
+{
+    unsigned most = atomic_load_explicit(&ss_params.heaps_max, memory_order_relaxed);
+    return HAK_MIN(most, (unsigned)SS_HEAPS_MAX - 1);
+}
+
 static struct ss_heap *heap_create(unsigned node)
 {
     struct ss_heap *h = ss_meta_alloc(sizeof(*h));
@@ -26,7 +32,7 @@ static struct ss_heap *heap_create(unsigned node)
         return NULL;
     os_lock(&ss_region.lock);
     unsigned id = atomic_load_explicit(&nheaps, memory_order_relaxed) + 1;
-    if (id <= ss_params.heaps_max && id < SS_HEAPS_MAX) {
+    if (id <= heaps_max()) {
         h->id = id;
         h->node = node;
         heaps[id] = h;
@@ -58,7 +64,7 @@ static struct ss_heap *heap_share(unsigned node)
 struct ss_heap *ss_heap_get(unsigned node)
 {
     struct ss_heap *h = NULL;
-    if (ss_nheaps() < HAK_MIN(ss_params.heaps_max, (unsigned)SS_HEAPS_MAX - 1))
+    if (ss_nheaps() < heaps_max())
         h = heap_create(node);
     return h != NULL ? h : heap_share(node);
 }
