@@ -75,9 +75,10 @@ static void *alloc_once(size_t n, size_t align, bool *zero)
     *zero = false;
     if (!hak_init())
         return NULL;
+    n = HAK_MAX(n, (size_t)1); /* an aligned block of 0 bytes may be a run or a mapping */
     if (HAK_UNLIKELY(!hak_opt.superslab)) {
         *zero = true;
-        return large_map_alloc(HAK_MAX(n, (size_t)1), align);
+        return large_map_alloc(n, align);
     }
     unsigned class = class_of_aligned(n, align);
     return class != NO_CLASS ? alloc_class(class) : large_alloc(n, align, zero);

@@ -23,7 +23,7 @@ enum {
 static uint32_t cap_start(unsigned class)
 {
     uint32_t most = tiny_params.cap_max[class];
-    if (!tiny_params.adapt)
+    if (!tiny_params.adapt || most == 0) /* 0: also classes this superslab size has not */
         return most;
     return HAK_MIN(HAK_MAX(CAP_START_BYTES / ss_classes[class].size, 2u), most);
 }
