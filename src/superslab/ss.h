@@ -64,12 +64,13 @@ static_assert((uint64_t)SS_HEAPS_MAX << SS_HEAP_SHIFT <= UINT32_MAX, "a heap id 
  * which are plain words read on slow paths. ---- */
 struct ss_params {
     size_t superslab_bytes; /* 256K, 512K, 1M or 2M */
-    unsigned superslab_keep;/* empty superslabs kept per node */
+    unsigned superslab_keep; /* empty superslabs kept per node */
     _Atomic unsigned heaps_max; /* >= 1 */
     unsigned refill_count;  /* blocks carved at a time; 0: a page of them */
-    _Atomic size_t dirty_max_bytes; /* free dirty memory in runs that starts a purge; a heap's slabs: a
-                               quarter of it */
-    size_t purge_min_bytes; /* smallest piece worth a system call */
+    /* Free memory that may hold pages before a purge: of runs; a quarter of it in a heap's slabs. */
+    _Atomic size_t dirty_max_bytes;
+    size_t purge_min_bytes;     /* smallest piece worth a system call */
+    uint64_t purge_interval_ns; /* at least this between two purges of the same memory */
 };
 extern struct ss_params ss_params;
 
@@ -166,10 +167,10 @@ struct ss_chain ss_remote_take(ss_remote_t *q);
 struct ss_slab;
 struct ss_superslab;
 
-/* Free memory that may hold pages, in units, and what the last purge could not return. */
+/* Free memory that may hold pages, in units, and when it was last returned. */
 struct ss_dirty {
     size_t units;
-    size_t left;
+    uint64_t purged_ns;
 };
 
 struct ss_heap_stats {

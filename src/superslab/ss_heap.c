@@ -190,7 +190,7 @@ static void blocks_give_locked(struct ss_heap *h, void *blocks)
         b = next;
     }
     h->stats.flushes++;
-    if (HAK_UNLIKELY(ss_dirty_due(&h->dirty, ss_params.dirty_max_bytes / 4)))
+    if (HAK_UNLIKELY(ss_heap_dirty_due(h)))
         (void)ss_superslabs_purge_locked(h);
 }
 

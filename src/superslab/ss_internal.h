@@ -72,6 +72,7 @@ struct ss_region {
     _Atomic uint64_t purges, purged_bytes;
     uint64_t grown;        /* [lock] */
     size_t run_bytes;      /* [lock] */
+    size_t free_units;     /* [lock] in free runs */
     struct ss_dirty dirty;                /* [lock] S6, of free runs */
     char *meta, *meta_end;                /* [lock] */
     size_t meta_bytes;                    /* [lock] */
@@ -99,11 +100,27 @@ static inline size_t ss_slab_unit(const struct ss_slab *s)
     return (size_t)((const union ss_unit *)(const void *)s - ss_region.unit);
 }
 
-/* Dirty memory is returned together once `most` more units of it have come up than the last
- * purge left behind. Guarded by the lock of what it counts for. */
-static inline bool ss_dirty_due(const struct ss_dirty *d, size_t most_bytes)
+/* Is it time to return dirty memory, all of it together? When it passes the bound and half of what
+ * is in use, and the last time is a while ago: a load that breathes keeps its pages. Under the
+ * lock of what is counted. Page faults under a bound alone: doc/why/002-purge.md. */
+static inline bool ss_dirty_due(const struct ss_dirty *d, size_t bound_bytes, size_t used_units)
 {
-    return d->units > d->left + (most_bytes >> SS_UNIT_SHIFT);
+    return HAK_UNLIKELY(d->units > HAK_MAX(bound_bytes >> SS_UNIT_SHIFT, used_units / 2)) &&
+           os_now_ns() - d->purged_ns > ss_params.purge_interval_ns;
+}
+
+static inline bool ss_region_dirty_due(void)
+{
+    return ss_dirty_due(&ss_region.dirty,
+                        atomic_load_explicit(&ss_params.dirty_max_bytes, memory_order_relaxed),
+                        ss_region.frontier - ss_region.free_units);
+}
+
+static inline bool ss_heap_dirty_due(const struct ss_heap *h)
+{
+    size_t bound = atomic_load_explicit(&ss_params.dirty_max_bytes, memory_order_relaxed);
+    return ss_dirty_due(&h->dirty, bound / 4,
+                        h->stats.superslabs * ss_region.ss_units - h->dirty.units);
 }
 
 void ss_classes_init(void);

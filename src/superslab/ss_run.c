@@ -52,6 +52,7 @@ static void run_link(size_t first, size_t units, uint32_t dirty)
     struct ss_run *last = &ss_region.unit[first + units - 1].run;
     *last = (struct ss_run){.kind = SS_KIND_FREE_RUN, .units = (uint32_t)units};
     *r = (struct ss_run){.kind = SS_KIND_FREE_RUN, .units = (uint32_t)units, .dirty = dirty};
+    ss_region.free_units += units;
     unsigned bin = bin_of(units);
     if (bins[bin] == NULL) {
         r->next = r->prev = r;
@@ -66,6 +67,7 @@ static void run_link(size_t first, size_t units, uint32_t dirty)
 
 static void run_unlink(struct ss_run *r)
 {
+    ss_region.free_units -= r->units;
     unsigned bin = bin_of(r->units);
     struct ss_run *next = r->next != r ? r->next : NULL;
     r->prev->next = r->next;
@@ -222,7 +224,7 @@ void ss_run_free(void *p)
     run_words_set(first, units, SS_WORD_NONE);
     ss_region.run_bytes -= units << SS_UNIT_SHIFT;
     ss_run_give_locked(first, units, (uint32_t)units);
-    bool due = ss_dirty_due(&ss_region.dirty, ss_params.dirty_max_bytes);
+    bool due = ss_region_dirty_due();
     os_unlock(&ss_region.lock);
     if (due)
         (void)ss_region_purge(false);
@@ -309,7 +311,7 @@ size_t ss_region_purge(bool all)
             r = r->next;
         } while (r != bins[bin]);
     }
-    ss_region.dirty.left = ss_region.dirty.units;
+    ss_region.dirty.purged_ns = os_now_ns();
     os_unlock(&ss_region.lock);
     return bytes;
 }

@@ -104,7 +104,10 @@ static void superslab_give(struct ss_heap *h, struct ss_superslab *ss)
     } else {
         ss_run_give_locked(superslab_first(ss), ss_region.ss_units, (uint32_t)dirty);
     }
+    bool due = ss_region_dirty_due();
     os_unlock(&ss_region.lock);
+    if (due)
+        (void)ss_region_purge(false);
 }
 
 /* Bits where `units` set bits in a row begin. */
@@ -215,7 +218,7 @@ size_t ss_superslabs_purge_locked(struct ss_heap *h)
         }
         ss = ss->next;
     } while (ss != h->superslabs);
-    h->dirty.left = h->dirty.units;
+    h->dirty.purged_ns = os_now_ns();
     return bytes;
 }
 

@@ -13,7 +13,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static void *(*volatile do_malloc)(size_t) = malloc; /* volatile: the compiler may drop no pair */
+static void *(*volatile do_malloc)(size_t) =
+    malloc; /* volatile: the compiler may drop no pair */
 static void (*volatile do_free)(void *) = free;
 
 static void *worker(void *passed)
