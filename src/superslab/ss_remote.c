@@ -17,6 +17,10 @@ uint32_t ss_remote_push(ss_remote_t *q, const struct ss_chain *c)
     uint32_t count;
     uint64_t new;
     do {
+        /* Sent home alone and freed again at once: linked to itself it would be handed out for
+         * ever. */
+        HAK_CHECK_POINTER((uintptr_t)c->tail != old >> COUNT_BITS,
+                          "superslab: block freed twice", c->tail);
         ss_link(c->tail, (void *)(uintptr_t)(old >> COUNT_BITS));
         count = HAK_MIN((uint32_t)(old & COUNT_MAX) + c->count, (uint32_t)COUNT_MAX);
         new = (uint64_t)(uintptr_t)c->head << COUNT_BITS | count;
