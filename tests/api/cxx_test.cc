@@ -67,10 +67,13 @@ static void all_twenty_operators_work_on_our_heap()
     ::operator delete(b);
 }
 
+// What is made goes here, for the compiler to see a use of it.
+static void *volatile made;
+
 template <class F> static bool throws_bad_alloc(F f)
 {
     try {
-        f();
+        made = f();
     } catch (const std::bad_alloc &) {
         return true;
     }
@@ -79,15 +82,15 @@ template <class F> static bool throws_bad_alloc(F f)
 
 static void failure_throws_bad_alloc()
 {
-    REQUIRE(throws_bad_alloc([] { (void)::operator new(huge); }));
-    REQUIRE(throws_bad_alloc([] { (void)::operator new[](huge); }));
-    REQUIRE(throws_bad_alloc([] { (void)::operator new(huge, wide); }));
-    REQUIRE(throws_bad_alloc([] { (void)::operator new[](huge, wide); }));
+    REQUIRE(throws_bad_alloc([] { return ::operator new(huge); }));
+    REQUIRE(throws_bad_alloc([] { return ::operator new[](huge); }));
+    REQUIRE(throws_bad_alloc([] { return ::operator new(huge, wide); }));
+    REQUIRE(throws_bad_alloc([] { return ::operator new[](huge, wide); }));
     REQUIRE(::operator new(huge, std::nothrow) == nullptr);
     REQUIRE(::operator new[](huge, std::nothrow) == nullptr);
     REQUIRE(::operator new(huge, wide, std::nothrow) == nullptr);
     REQUIRE(::operator new[](huge, wide, std::nothrow) == nullptr);
-    REQUIRE(throws_bad_alloc([] { std::vector<char> v(huge); }));
+    REQUIRE(throws_bad_alloc([] { return std::vector<char>(huge).data(); }));
 }
 
 static int handler_calls;
@@ -134,12 +137,12 @@ static void the_new_handler_is_called_until_it_gives_up_or_throws()
 {
     handler_calls = 0;
     std::set_new_handler(handler_third_time_gives_up);
-    REQUIRE(throws_bad_alloc([] { (void)::operator new(huge); }));
+    REQUIRE(throws_bad_alloc([] { return ::operator new(huge); }));
     REQUIRE(handler_calls == 3);
 
     handler_calls = 0;
     std::set_new_handler(handler_throws_its_own);
-    REQUIRE(throws_bad_alloc([] { (void)::operator new[](huge, wide); }));
+    REQUIRE(throws_bad_alloc([] { return ::operator new[](huge, wide); }));
     REQUIRE(handler_calls == 1);
 
     handler_calls = 0; // nothrow calls the handler too, and keeps what it throws to itself
