@@ -196,7 +196,10 @@ static void bad_value(enum hak_opt_id id, const char *value)
     struct hak_text t = {line, sizeof(line), 0};
     hak_text_add(&t, "option: ");
     name_add(&t, r->name);
-    hak_text_add(&t, "='%s': expected ", value);
+    hak_text_add(&t, "='");
+    for (size_t i = 0; value[i] != '\0' && i < 200; i++) /* neither too long nor two lines */
+        hak_text_add(&t, "%c", value[i] >= ' ' && value[i] <= '~' ? value[i] : '?');
+    hak_text_add(&t, "': expected ");
     if (r->type == CHOICE)
         hak_text_add(&t, "%s", r->words);
     else

@@ -223,6 +223,14 @@ static void a_very_long_bad_value_still_gets_its_whole_line(void **state)
         require_bad(o, value);
 }
 
+static void a_bad_value_of_two_lines_gets_one_line(void **state)
+{
+    struct hak_run r;
+    run(&r, "HAKMEM_HEAPS=3\n4\x1b[31m", NULL, NULL);
+    assert_int_equal(lines(r.err), 1);
+    ASSERT_TEXT(r.err, "HAKMEM_HEAPS='3?4?[31m'");
+}
+
 /* A letter too few, one too many, two swapped: the nearest name is the one that was meant. */
 static void a_misspelt_name_gets_one_line_with_the_nearest(void **state)
 {
@@ -401,6 +409,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(sizes_take_units),
         cmocka_unit_test(every_option_refuses_bad_values_in_one_line),
         cmocka_unit_test(a_very_long_bad_value_still_gets_its_whole_line),
+        cmocka_unit_test(a_bad_value_of_two_lines_gets_one_line),
         cmocka_unit_test(a_misspelt_name_gets_one_line_with_the_nearest),
         cmocka_unit_test(strict_aborts_before_main),
         cmocka_unit_test(without_strict_wrong_settings_are_survived),
