@@ -29,7 +29,7 @@ int main(void)
          "waste |\n"
          "|---:|---:|---:|---:|---:|---:|");
     unsigned smaller = 0;
-    for (unsigned c = 0; c < SS_NCLASS && ss_classes[c].blocks != 0; c++) {
+    for (unsigned c = 1; c < SS_NCLASS && ss_classes[c].blocks != 0; c++) {
         const struct ss_class *k = &ss_classes[c];
         unsigned waste = k->size - (smaller + 1);
         printf("| %u | %u | %u | %u | %u | %.1f %% |\n", c, k->size, k->units, k->blocks,

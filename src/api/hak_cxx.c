@@ -78,7 +78,8 @@ static HAK_SLOW void *new_nothrow_slow(size_t n, size_t align, const void *nothr
         return next != NULL ? next(n, nothrow) : NULL;
     }
     void *(*next)(size_t, size_t, const void *);
-    *(void **)&next = symbol_find(RTLD_NEXT, "_Znw" SIZE_LETTER "St11align_val_tRKSt9nothrow_t");
+    *(void **)&next =
+        symbol_find(RTLD_NEXT, "_Znw" SIZE_LETTER "St11align_val_tRKSt9nothrow_t");
     return next != NULL ? next(n, align, nothrow) : NULL;
 }
 

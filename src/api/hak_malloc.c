@@ -25,9 +25,8 @@
 
 void *hak_malloc(size_t n)
 {
-    if (HAK_LIKELY(n <= TINY_TABLE_MAX)) {
-        struct tiny_bin *bin = tiny_bin_at(tiny_self, tiny_bin_offset[(n + 15) / 16]);
-        void *p = tiny_pop(bin);
+    if (HAK_LIKELY(n <= SS_STEP_MAX)) {
+        void *p = tiny_pop(tiny_bin_of(tiny_self, n));
         if (HAK_LIKELY(p != NULL))
             return p;
     }

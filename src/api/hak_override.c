@@ -182,7 +182,8 @@ EXPORT int malloc_info(int options, FILE *out)
     hak_text_add(&t, "<malloc version=\"1\" allocator=\"hakmem\" release=\"%s\">\n",
                  hak_version());
     hak_text_add(&t, "<heaps count=\"%lu\" caches=\"%lu\"/>\n", c.heaps, c.caches);
-    hak_text_add(&t, "<total type=\"rest\" count=\"%lu\" size=\"%zu\"/>\n", c.blocks, m.uordblks);
+    hak_text_add(&t, "<total type=\"rest\" count=\"%lu\" size=\"%zu\"/>\n", c.blocks,
+                 m.uordblks);
     hak_text_add(&t, "<total type=\"fast\" size=\"%zu\"/>\n", m.fsmblks);
     hak_text_add(&t, "<total type=\"mmap\" count=\"%zu\" size=\"%zu\"/>\n", m.hblks, m.hblkhd);
     hak_text_add(&t, "<system type=\"current\" size=\"%lu\"/>\n", c.held_bytes);

@@ -36,7 +36,8 @@ static bool fits(size_t have, size_t n)
 static void *resize_large(void *p, size_t n)
 {
     uint32_t word = ss_word(p);
-    bool stays = ss_word_heap(word) == 0 && n <= PTRDIFF_MAX && n > (hak_opt.superslab ? mid_max : 0);
+    bool stays =
+        ss_word_heap(word) == 0 && n <= PTRDIFF_MAX && n > (hak_opt.superslab ? mid_max : 0);
     return stays ? large_resize(p, word, n) : NULL;
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * api: what is rare. Sizes beyond the table, empty and full bins, threads without a cache, other
+ * api: what is rare. Sizes beyond 1 KiB, empty and full bins, threads without a cache, other
  * heaps' blocks, large blocks, no memory, bad pointers.
  */
 #include "api/hak_slow.h"
@@ -103,7 +103,7 @@ void *hak_alloc(size_t n, size_t align, bool *zero)
 
 void *hak_malloc_slow(size_t n)
 {
-    /* The common ways here: a bin that ran empty, a size above the table. */
+    /* The common ways here: a bin that ran empty, a size above 1 KiB. */
     struct tiny_cache *tc = tiny_self;
     if (HAK_LIKELY(tc->heap != NULL && n <= mid_max)) {
         unsigned class = class_of(n);
@@ -121,8 +121,8 @@ void *hak_malloc_slow(size_t n)
 static void block_check(const struct tiny_cache *tc, const void *p, uint32_t word)
 {
     uint64_t magic = tc->bin[ss_word_class(word)].magic;
-    bool starts = magic != 0 ? (uintptr_t)p % SS_UNIT * magic < TINY_ROOM_ONE
-                             : ss_block_starts(p, word);
+    bool starts =
+        magic != 0 ? (uintptr_t)p % SS_UNIT * magic < TINY_ROOM_ONE : ss_block_starts(p, word);
     HAK_CHECK_POINTER(starts, "free: pointer into the middle of a block", p);
 }
 
@@ -162,8 +162,8 @@ size_t hak_block_size(const void *p)
     uint32_t word = ss_word(p);
     if (ss_word_heap(word) == 0)
         return large_usable(p, word);
-    HAK_CHECK_POINTER(ss_block_starts(p, word), "usable_size: pointer into the middle of a block",
-                      p);
+    HAK_CHECK_POINTER(ss_block_starts(p, word),
+                      "usable_size: pointer into the middle of a block", p);
     return ss_classes[ss_word_class(word)].size;
 }
 

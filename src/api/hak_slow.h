@@ -7,7 +7,7 @@
 
 #include "base/hak_base.h"
 
-/* What hak_malloc does when its bin is empty or the size is not in its table. */
+/* What hak_malloc does when its bin is empty or the size is above 1 KiB. */
 HAK_SLOW void *hak_malloc_slow(size_t n);
 /* What hak_free does with another heap's block, a full bin, a mid or large block, NULL, or a bad
  * pointer. Preserves errno. */

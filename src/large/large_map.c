@@ -12,8 +12,8 @@ struct entry {
 };
 
 static struct os_lock lock;
-static struct entry *table; /* [lock] */
-static size_t capacity;     /* [lock] entries, a power of two, or 0 */
+static struct entry *table;      /* [lock] */
+static size_t capacity;          /* [lock] entries, a power of two, or 0 */
 static struct large_stats stats; /* [lock] */
 
 static size_t slot_of(uintptr_t address)

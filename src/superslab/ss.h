@@ -44,8 +44,9 @@
 enum {
     SS_UNIT_SHIFT = 16,
     SS_UNIT = 1 << SS_UNIT_SHIFT, /* bytes */
-    SS_TINY_NCLASS = 56,          /* classes in slabs of one unit: 16 .. SS_TINY_MAX bytes */
-    SS_NCLASS = 84,               /* and those in slabs of several */
+    SS_TINY_NCLASS = 89,          /* classes in slabs of one unit: 16 .. SS_TINY_MAX bytes */
+    SS_NCLASS = 117,              /* and those in slabs of several */
+    SS_STEP_MAX = 1024,           /* bytes; up to here class c has blocks of 16 c bytes */
     SS_TINY_MAX = 8192,           /* bytes */
     SS_CLASS_SHIFT = 5,           /* class << SS_CLASS_SHIFT in a word */
     SS_HEAP_SHIFT = 12,           /* heap id << SS_HEAP_SHIFT */
@@ -63,10 +64,10 @@ static_assert((uint64_t)SS_HEAPS_MAX << SS_HEAP_SHIFT <= UINT32_MAX, "a heap id 
 /* ---- Numbers handed down by policy before ss_init; constant afterwards but for the limits,
  * which are plain words read on slow paths. ---- */
 struct ss_params {
-    size_t superslab_bytes; /* 256K, 512K, 1M or 2M */
-    unsigned superslab_keep; /* empty superslabs kept per node */
+    size_t superslab_bytes;     /* 256K, 512K, 1M or 2M */
+    unsigned superslab_keep;    /* empty superslabs kept per node */
     _Atomic unsigned heaps_max; /* >= 1 */
-    unsigned refill_count;  /* blocks carved at a time; 0: a page of them */
+    unsigned refill_count;      /* blocks carved at a time; 0: a page of them */
     /* Free memory that may hold pages before a purge: of runs; a quarter of it in a heap's slabs. */
     _Atomic size_t dirty_max_bytes;
     size_t purge_min_bytes;     /* smallest piece worth a system call */
@@ -89,13 +90,14 @@ struct ss_class {
 extern HAK_HIDDEN struct ss_class ss_classes[SS_NCLASS];
 
 /* The smallest class whose blocks hold n bytes, n <= SS_TINY_MAX (0 counts as 1): 16-byte steps
- * to 256, then 8 classes a doubling. The classes above are mid's (mid.h). */
+ * to 1 KiB, then 8 classes a doubling. Class 0 has no blocks: it is what malloc(0) looks into
+ * before the slow path makes it malloc(1). The classes above are mid's (mid.h). */
 HAK_FAST unsigned ss_class_of(size_t n)
 {
-    if (n <= 256)
-        return (unsigned)((n + 15) / 16 - (n != 0));
+    if (n <= SS_STEP_MAX)
+        return (unsigned)((n + 15) / 16 + (n == 0));
     unsigned k = hak_log2(n - 1);
-    return 16 + (k - 8) * 8 + ((unsigned)((n - 1) >> (k - 3)) - 8);
+    return SS_STEP_MAX / 16 + 1 + (k - 10) * 8 + ((unsigned)((n - 1) >> (k - 3)) - 8);
 }
 
 /* Define a class above the tiny ones: blocks of `size` bytes in slabs of `units`, which must fit
@@ -174,23 +176,23 @@ struct ss_dirty {
 };
 
 struct ss_heap_stats {
-    uint64_t refills;      /* slab refills */
-    uint64_t flushes;      /* chains given back */
-    uint64_t remote_takes; /* queues emptied */
-    uint64_t slabs;        /* owned now */
-    uint64_t superslabs;   /* owned now */
-    uint64_t dirty_bytes;  /* S6, filled in by ss_heap_stats */
+    uint64_t refills;        /* slab refills */
+    uint64_t flushes;        /* chains given back */
+    uint64_t remote_takes;   /* queues emptied */
+    uint64_t slabs;          /* owned now */
+    uint64_t superslabs;     /* owned now */
+    uint64_t dirty_bytes;    /* S6, filled in by ss_heap_stats */
     uint64_t out[SS_NCLASS]; /* blocks outside their slabs, by class */
 };
 
 struct ss_heap {
     struct os_lock lock;
-    uint32_t id;                          /* [const] > 0 */
-    uint32_t node;                        /* [const] */
-    struct ss_slab *slabs[SS_NCLASS];     /* [lock] S3; the head is the current slab */
-    struct ss_superslab *superslabs;      /* [lock] S4; the head is the current superslab */
-    struct ss_dirty dirty;                /* [lock] S6 */
-    struct ss_heap_stats stats;           /* [lock] */
+    uint32_t id;                      /* [const] > 0 */
+    uint32_t node;                    /* [const] */
+    struct ss_slab *slabs[SS_NCLASS]; /* [lock] S3; the head is the current slab */
+    struct ss_superslab *superslabs;  /* [lock] S4; the head is the current superslab */
+    struct ss_dirty dirty;            /* [lock] S6 */
+    struct ss_heap_stats stats;       /* [lock] */
     /* What other threads write, away from what the owner reads. */
     _Alignas(HAK_LINE) _Atomic uint32_t nthreads; /* caches in use that point here */
     ss_remote_t remote[SS_NCLASS];
@@ -211,7 +213,8 @@ void ss_heap_stats(struct ss_heap *h, struct ss_heap_stats *out);
  * whole, or virgin blocks, a page of them; (2) a free slab of the current superslab; (3) an
  * empty superslab of the node's pool; (4) a new superslab. *grew tells that (4) was needed.
  * false: no memory. Takes the heap's lock. */
-bool ss_refill(struct ss_heap *h, unsigned class, uint32_t want, struct ss_chain *out, bool *grew);
+bool ss_refill(struct ss_heap *h, unsigned class, uint32_t want, struct ss_chain *out,
+               bool *grew);
 
 /* Give blocks of this heap, of any class, linked, NULL at the end, back to their slabs.
  * Aborts on one that is already there. Takes the heap's lock. */
@@ -250,11 +253,11 @@ struct ss_region_stats {
     size_t committed_bytes; /* readable and writable */
     size_t dirty_bytes;     /* S6, free runs */
     size_t pooled_superslabs;
-    size_t run_bytes;       /* in runs given out */
-    uint64_t purges;        /* system calls that returned memory */
+    size_t run_bytes; /* in runs given out */
+    uint64_t purges;  /* system calls that returned memory */
     uint64_t purged_bytes;
-    uint64_t grown;         /* superslabs taken from the region */
-    size_t meta_bytes;      /* caches, heaps and tables */
+    uint64_t grown;    /* superslabs taken from the region */
+    size_t meta_bytes; /* caches, heaps and tables */
 };
 void ss_region_stats(struct ss_region_stats *out);
 

@@ -9,14 +9,13 @@ struct ss_class ss_classes[SS_NCLASS];
 
 static uint32_t class_size(unsigned c)
 {
-    if (c < 16)
-        return 16 * (c + 1);
-    return (9 + (c - 16) % 8) << (5 + (c - 16) / 8);
+    unsigned above = c - (SS_STEP_MAX / 16 + 1);
+    return c <= SS_STEP_MAX / 16 ? 16 * c : (9 + above % 8) << (7 + above / 8);
 }
 
 void ss_classes_init(void)
 {
-    for (unsigned c = 0; c < SS_TINY_NCLASS; c++) {
+    for (unsigned c = 1; c < SS_TINY_NCLASS; c++) {
         ss_class_define(c, class_size(c), 1);
         ss_classes[c].magic = UINT64_MAX / ss_classes[c].size + 1;
     }

@@ -4,7 +4,9 @@
  */
 #include "superslab/ss_internal.h"
 
-enum { QUEUE_MAX_BYTES = 1 << 20 }; /* a longer remote-free queue is carried home by who frees */
+enum {
+    QUEUE_MAX_BYTES = 1 << 20
+}; /* a longer remote-free queue is carried home by who frees */
 
 static struct ss_heap *heaps[SS_HEAPS_MAX]; /* [region lock] to add; never removed */
 static _Atomic unsigned nheaps;             /* ids 1 .. nheaps */
@@ -145,7 +147,8 @@ static void slabs_refill_locked(struct ss_heap *h, unsigned class, uint32_t want
     }
 }
 
-bool ss_refill(struct ss_heap *h, unsigned class, uint32_t want, struct ss_chain *out, bool *grew)
+bool ss_refill(struct ss_heap *h, unsigned class, uint32_t want, struct ss_chain *out,
+               bool *grew)
 {
     *grew = false;
     *out = ss_remote_take(&h->remote[class]);

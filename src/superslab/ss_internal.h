@@ -22,10 +22,10 @@ struct ss_slab {
     uint32_t heap; /* id */
     void *free;    /* [heap lock] blocks given back */
     void *free_tail;
-    uint32_t nfree;  /* [heap lock] S2 */
-    uint32_t nout;   /* [heap lock] S2 */
-    uint32_t carved; /* [heap lock] S2 */
-    uint32_t blocks; /* [const] */
+    uint32_t nfree;              /* [heap lock] S2 */
+    uint32_t nout;               /* [heap lock] S2 */
+    uint32_t carved;             /* [heap lock] S2 */
+    uint32_t blocks;             /* [const] */
     struct ss_slab *next, *prev; /* [heap lock] S3, circular */
 };
 
@@ -33,7 +33,7 @@ struct ss_slab {
 struct ss_run {
     uint8_t kind;
     uint32_t units;
-    uint32_t dirty; /* units that may hold pages; 0: all zero */
+    uint32_t dirty;             /* units that may hold pages; 0: all zero */
     struct ss_run *next, *prev; /* [region lock] free runs of like size, circular */
 };
 
@@ -73,9 +73,9 @@ struct ss_region {
     uint64_t grown;        /* [lock] */
     size_t run_bytes;      /* [lock] */
     size_t free_units;     /* [lock] in free runs */
-    struct ss_dirty dirty;                /* [lock] S6, of free runs */
-    char *meta, *meta_end;                /* [lock] */
-    size_t meta_bytes;                    /* [lock] */
+    struct ss_dirty dirty; /* [lock] S6, of free runs */
+    char *meta, *meta_end; /* [lock] */
+    size_t meta_bytes;     /* [lock] */
 };
 extern struct ss_region ss_region;
 

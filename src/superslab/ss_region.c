@@ -52,9 +52,8 @@ static size_t table_bytes(size_t units)
     plan.words = 0;
     plan.units = HAK_ALIGN_UP((units + 1) * sizeof(uint32_t), page);
     plan.superslabs = HAK_ALIGN_UP(plan.units + units * sizeof(union ss_unit), page);
-    return HAK_ALIGN_UP(plan.superslabs + (units / ss_region.ss_units + 1) *
-                                              sizeof(struct ss_superslab),
-                        page);
+    return HAK_ALIGN_UP(
+        plan.superslabs + (units / ss_region.ss_units + 1) * sizeof(struct ss_superslab), page);
 }
 
 /* Reserve the window, or its first piece, at an aligned base. */

@@ -198,7 +198,8 @@ void *ss_run_alloc(size_t units, size_t align, bool *zero)
     HAK_ASSERT(align <= SS_RUN_ALIGN_MAX);
     uint32_t dirty = 0;
     os_lock(&ss_region.lock);
-    size_t start = ss_run_take_locked(units, HAK_MAX(align >> SS_UNIT_SHIFT, (size_t)1), &dirty);
+    size_t start =
+        ss_run_take_locked(units, HAK_MAX(align >> SS_UNIT_SHIFT, (size_t)1), &dirty);
     if (start != SS_UNIT_NONE) {
         ss_region.unit[start].run.units = (uint32_t)units;
         ss_region.words[start] = SS_WORD_RUN;
@@ -303,7 +304,8 @@ size_t ss_region_purge(bool all)
     for (unsigned bin = bin_next(bin_of(least)); bin < NBINS; bin = bin_next(bin + 1)) {
         struct ss_run *r = bins[bin];
         do {
-            if (r->dirty > 0 && r->units >= least && ss_units_purge(run_first(r), r->units) > 0) {
+            if (r->dirty > 0 && r->units >= least &&
+                ss_units_purge(run_first(r), r->units) > 0) {
                 bytes += (size_t)r->dirty << SS_UNIT_SHIFT;
                 ss_region.dirty.units -= r->dirty;
                 r->dirty = 0;

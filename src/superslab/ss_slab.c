@@ -160,7 +160,7 @@ struct ss_slab *ss_slab_take_locked(struct ss_heap *h, unsigned class, bool *gre
     }
     struct ss_slab *s = &ss_region.unit[unit].slab;
     *s = (struct ss_slab){.kind = SS_KIND_USED,
-                          .class = (uint8_t)class,
+                          .class = (uint8_t) class,
                           .zero = untouched,
                           .heap = h->id,
                           .blocks = k->blocks};

@@ -8,13 +8,6 @@
 
 struct tiny_params tiny_params;
 
-#define CLASS(i) ((i) <= 1 ? 0 : (i) <= 16 ? (i)-1 : (i) <= 32 ? 16 + ((i)-17) / 2 : 24 + ((i)-33) / 4)
-#define ROW1(i)  (CLASS(i) << SS_CLASS_SHIFT)
-#define ROW4(i)  ROW1(i), ROW1((i) + 1), ROW1((i) + 2), ROW1((i) + 3)
-#define ROW16(i) ROW4(i), ROW4((i) + 4), ROW4((i) + 8), ROW4((i) + 12)
-const uint16_t tiny_bin_offset[TINY_TABLE_MAX / 16 + 1] = {ROW16(0), ROW16(16), ROW16(32),
-                                                           ROW16(48), ROW1(64)};
-
 enum {
     CAP_START_BYTES = 2048, /* of a list, when capacities adapt */
     SWEEP_TICKS = 1024,

@@ -40,7 +40,6 @@
 #include "superslab/ss.h"
 
 enum {
-    TINY_TABLE_MAX = 1024, /* bytes: sizes whose class malloc finds with one load */
     TINY_ROOM_SHIFT = 17,
     TINY_FAST_END = SS_TINY_NCLASS << SS_CLASS_SHIFT,
     TINY_NOUT = 128,
@@ -53,7 +52,8 @@ struct tiny_bin {
     uint64_t magic; /* [const] 0 for classes whose slabs have several units */
     void *spare;    /* [owner] T1 */
 };
-static_assert(sizeof(struct tiny_bin) == 1 << SS_CLASS_SHIFT, "a word's class is a bin's offset");
+static_assert(sizeof(struct tiny_bin) == 1 << SS_CLASS_SHIFT,
+              "a word's class is a bin's offset");
 
 struct tiny_out { /* T4 */
     uint32_t word;
@@ -65,11 +65,11 @@ struct tiny_cache {
     uint32_t tag; /* [const] T3 */
     _Alignas(HAK_LINE) struct tiny_bin bin[SS_NCLASS];
     /* Slow paths only. */
-    struct ss_heap *heap;         /* [const] */
-    uint32_t node;                /* [const] of the heap */
-    uint32_t ticks;               /* slow operations so far */
-    uint32_t cap[SS_NCLASS];      /* blocks a list may hold */
-    uint8_t missed[SS_NCLASS];    /* since the last sweep */
+    struct ss_heap *heap;      /* [const] */
+    uint32_t node;             /* [const] of the heap */
+    uint32_t ticks;            /* slow operations so far */
+    uint32_t cap[SS_NCLASS];   /* blocks a list may hold */
+    uint8_t missed[SS_NCLASS]; /* since the last sweep */
     struct tiny_out out[TINY_NOUT];
     struct tiny_cache *next, *prev; /* [park lock] parked list, circular */
     struct tiny_cache *all;         /* [park lock] every cache there is */
@@ -131,12 +131,15 @@ void tiny_validate(const struct tiny_cache *tc);
 
 /* ---- Fast paths. ---- */
 
-/* class << SS_CLASS_SHIFT by (n + 15) / 16, n <= TINY_TABLE_MAX */
-extern HAK_HIDDEN const uint16_t tiny_bin_offset[TINY_TABLE_MAX / 16 + 1];
-
 HAK_FAST struct tiny_bin *tiny_bin_at(struct tiny_cache *tc, size_t offset)
 {
     return (struct tiny_bin *)(void *)((char *)tc->bin + offset);
+}
+
+/* The bin of n bytes, n <= SS_STEP_MAX: no table, two additions. */
+HAK_FAST struct tiny_bin *tiny_bin_of(struct tiny_cache *tc, size_t n)
+{
+    return tiny_bin_at(tc, (n + 15) / 16 << SS_CLASS_SHIFT);
 }
 
 HAK_FAST void *tiny_pop(struct tiny_bin *bin)
@@ -157,9 +160,10 @@ HAK_FAST bool tiny_push(struct tiny_cache *tc, void *p)
     struct tiny_bin *bin = tiny_bin_at(tc, offset);
     if (HAK_UNLIKELY((uintptr_t)p % SS_UNIT * bin->magic >= bin->room))
         return false;
+    __asm__("" : "+m"(bin->room)); /* subtract in memory: gcc 12 would keep the copy compared */
+    bin->room -= TINY_ROOM_ONE;
     ss_link(p, bin->head);
     bin->head = p;
-    bin->room -= TINY_ROOM_ONE;
     return true;
 }
 

@@ -18,8 +18,8 @@ HAK_TLS struct tiny_cache *tiny_self = (struct tiny_cache *)&tiny_cache_none;
 static struct os_lock park_lock;
 /* [park_lock] newest first, circular: [0] as their threads left them, [1] emptied since */
 static struct tiny_cache *parked[SS_NODES_MAX][2];
-static struct tiny_cache *all_caches;           /* [park_lock] */
-static unsigned ncaches;                        /* [park_lock] */
+static struct tiny_cache *all_caches; /* [park_lock] */
+static unsigned ncaches;              /* [park_lock] */
 
 static struct tiny_cache **parked_list(const struct tiny_cache *tc)
 {
