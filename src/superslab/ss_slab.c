@@ -159,11 +159,13 @@ struct ss_slab *ss_slab_take_locked(struct ss_heap *h, unsigned class, bool *gre
         unit = units_take(h, k->units, &untouched);
     }
     struct ss_slab *s = &ss_region.unit[unit].slab;
-    *s = (struct ss_slab){.kind = SS_KIND_USED,
-                          .class = (uint8_t) class,
-                          .zero = untouched,
-                          .heap = h->id,
-                          .blocks = k->blocks};
+    /* Not kind: it is SS_KIND_USED already, and a run beside the superslab may be reading it. */
+    s->class = (uint8_t) class;
+    s->zero = untouched;
+    s->heap = h->id;
+    s->free = s->free_tail = NULL;
+    s->nfree = s->nout = s->carved = 0;
+    s->blocks = k->blocks;
     for (unsigned i = 0; i < k->units; i++) {
         ss_region.unit[unit + i].slab.back = (uint8_t)i;
         ss_region.words[unit + i] = h->id << SS_HEAP_SHIFT | class << SS_CLASS_SHIFT; /* S1 */
