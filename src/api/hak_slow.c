@@ -120,9 +120,12 @@ void *hak_malloc_slow(size_t n)
  * another heap's block is another CPU's cache line. */
 static void block_check(const struct tiny_cache *tc, const void *p, uint32_t word)
 {
-    uint64_t magic = tc->bin[ss_word_class(word)].magic;
-    bool starts =
-        magic != 0 ? (uintptr_t)p % SS_UNIT * magic < TINY_ROOM_ONE : ss_block_starts(p, word);
+    unsigned class = ss_word_class(word);
+    uint64_t magic = tc->bin[class].magic;
+    size_t at = (uintptr_t)p % SS_UNIT; /* what is left behind the last block is none */
+    bool starts = magic != 0
+                      ? at * magic < TINY_ROOM_ONE && at + ss_classes[class].size <= SS_UNIT
+                      : ss_block_starts(p, word);
     HAK_CHECK_POINTER(starts, "free: pointer into the middle of a block", p);
 }
 
