@@ -5,7 +5,7 @@
  */
 #include "life.h"
 
-enum { THREADS = 8, SLOTS = 256, FORKS = 250, PATIENCE = 20 /* seconds until a child hangs */ };
+enum { THREADS = 8, SLOTS = 256, FORKS = 150, PATIENCE = 20 /* seconds until a child hangs */ };
 
 /* Blocks in the open: any thread takes any, checks and frees it, and puts another there. The
  * length stands in the block, so that a pointer alone is enough. */
@@ -34,7 +34,7 @@ static void trade(uint64_t *state, unsigned rounds)
 {
     for (unsigned i = 0; i < rounds; i++)
         parcel_free(
-            atomic_exchange(&slot[life_random(state) % SLOTS], parcel_new(state, 8 << 20)));
+            atomic_exchange(&slot[life_random(state) % SLOTS], parcel_new(state, 1 << 20)));
 }
 
 static void *trader(void *arg)

@@ -220,11 +220,11 @@ struct life_case {
     void (*run)(void);
 };
 
-/* HAKMEM_SO names the library under test: malloc must be its malloc. Unset, the program runs on
+/* LIFE_LIBRARY names the library under test: malloc must be its malloc. Unset, the program runs on
  * whatever malloc it finds, to see how another allocator fares. */
 static inline void life_need_hakmem(void)
 {
-    const char *library = getenv("HAKMEM_SO");
+    const char *library = getenv("LIFE_LIBRARY");
     if (library == NULL)
         return;
     Dl_info info;

@@ -143,7 +143,7 @@ static void the_blocks_are_own(void)
     char *a = own_alloc(100), *b = malloc(100);
     CHECK(is_own(a) && !is_own(b));
     life_exercise(1, 1000, 40 << 20);
-    if (getenv("HAKMEM_SO") != NULL)
+    if (getenv("LIFE_LIBRARY") != NULL)
         CHECK(sbrk(0) == arena_end); /* the break is the program's: hakmem leaves it alone */
     own_free(a);
     free(b);
@@ -182,7 +182,7 @@ static void at_exit(void)
 int main(void)
 {
     alarm(60);
-    CHECK(dlsym(RTLD_DEFAULT, "hak_malloc") != NULL || getenv("HAKMEM_SO") == NULL);
+    CHECK(dlsym(RTLD_DEFAULT, "hak_malloc") != NULL || getenv("LIFE_LIBRARY") == NULL);
     the_blocks_are_own();
     pthread_t t[4];
     for (unsigned round = 0; round < 20; round++) {
