@@ -159,7 +159,7 @@ static unsigned distance(const char *name, const char *word, size_t word_len)
         unsigned diagonal = row[0];
         row[0] = i;
         for (unsigned j = 1; j <= word_len; j++) {
-            unsigned change = diagonal + (upper(name[i - 1]) != word[j - 1]);
+            unsigned change = diagonal + (upper(name[i - 1]) != upper(word[j - 1]));
             diagonal = row[j];
             row[j] = HAK_MIN(change, HAK_MIN(row[j], row[j - 1]) + 1);
         }
