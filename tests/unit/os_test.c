@@ -1,0 +1,280 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * os: the contracts of os.h, held by the real system calls; and by the fake, that it fails on
+ * order.
+ */
+#include "os/os.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "support/fake_os.h"
+#include "support/hak_test.h"
+
+#define MIB ((size_t)1 << 20)
+
+static int start(void **state)
+{
+    os_init();
+    fake_os_reset();
+    errno = 4321;
+    return 0;
+}
+
+static int errno_is_untouched(void **state)
+{
+    return errno == 4321 ? 0 : -1;
+}
+
+static void write_byte(void *p)
+{
+    *(volatile char *)p = 1;
+}
+
+static bool dies(void (*fn)(void *), void *arg)
+{
+    pid_t pid = fork();
+    if (pid == 0) {
+        signal(SIGSEGV, SIG_DFL);
+        struct rlimit none = {0, 0};
+        setrlimit(RLIMIT_CORE, &none);
+        fn(arg);
+        _exit(0);
+    }
+    int status, saved = errno;
+    REQUIRE(waitpid(pid, &status, 0) == pid);
+    errno = saved;
+    return status != 0;
+}
+
+static void the_machine_is_described_sensibly(void **state)
+{
+    assert_int_equal(os_page_size(), sysconf(_SC_PAGESIZE));
+    assert_true(HAK_IS_POW2(os_page_size()));
+    assert_in_range(os_ncpus(), 1, 1 << 16);
+    assert_true(os_ram_bytes() >= 16 * MIB);
+    assert_true(os_nnodes() >= 1 && os_node() < os_nnodes());
+    uint64_t before = os_now_ns();
+    usleep(2000);
+    assert_true(os_now_ns() >= before + 2000000);
+}
+
+static void the_address_limit_is_the_one_that_is_set(void **state)
+{
+    struct rlimit old, low;
+    assert_int_equal(getrlimit(RLIMIT_AS, &old), 0);
+    low = old;
+    low.rlim_cur = (rlim_t)1 << 46;
+    assert_int_equal(setrlimit(RLIMIT_AS, &low), 0);
+    assert_int_equal(os_address_limit(), (uint64_t)1 << 46);
+    assert_int_equal(setrlimit(RLIMIT_AS, &old), 0);
+    if (old.rlim_cur == RLIM_INFINITY)
+        assert_int_equal(os_address_limit(), UINT64_MAX);
+}
+
+static void reserved_is_untouchable_until_committed_and_then_zero(void **state)
+{
+    char *p = os_reserve(NULL, 8 * MIB, false);
+    assert_non_null(p);
+    assert_true(dies(write_byte, p));
+    assert_true(os_make_readable(p, MIB));
+    assert_true(hak_test_is_zero(p, MIB));
+    assert_true(dies(write_byte, p));
+    assert_true(os_commit(p, 2 * MIB));
+    assert_true(hak_test_is_zero(p, 2 * MIB));
+    memset(p, 1, 2 * MIB);
+    assert_true(dies(write_byte, p + 2 * MIB));
+    os_unmap(p, 8 * MIB);
+    assert_true(dies(write_byte, p));
+}
+
+static void a_fixed_reservation_takes_free_addresses_and_no_others(void **state)
+{
+    char *p = os_reserve(NULL, 4 * MIB, false);
+    os_unmap(p + 2 * MIB, 2 * MIB);
+    assert_null(os_reserve(p, MIB, true));
+    assert_null(os_reserve(p + MIB, 2 * MIB, true)); /* half of it taken */
+    assert_ptr_equal(os_reserve(p + 2 * MIB, 2 * MIB, true), p + 2 * MIB);
+    os_unmap(p, 4 * MIB);
+}
+
+static void purged_pages_read_zero_and_are_not_resident(void **state)
+{
+    char *p = os_map(32 * MIB, os_page_size());
+    memset(p, 1, 32 * MIB);
+    size_t full = hak_test_resident_bytes();
+    assert_true(os_purge(p + MIB, 30 * MIB));
+    assert_true(hak_test_resident_bytes() + 28 * MIB <= full);
+    assert_true(hak_test_is_zero(p + MIB, 30 * MIB));
+    assert_int_equal(p[MIB - 1], 1);
+    assert_int_equal(p[31 * MIB], 1);
+    os_unmap(p, 32 * MIB);
+}
+
+static void mappings_are_zero_and_aligned(void **state)
+{
+    size_t held = fake_os_held_bytes();
+    for (size_t align = os_page_size(); align <= ((size_t)1 << 30); align *= 4) {
+        char *p = os_map(MIB, align);
+        assert_non_null(p);
+        assert_int_equal((uintptr_t)p & (align - 1), 0);
+        assert_true(hak_test_is_zero(p, MIB));
+        memset(p, 1, MIB);
+        os_unmap(p, MIB);
+    }
+    assert_int_equal(fake_os_held_bytes(), held);
+    assert_null(os_map((size_t)1 << 62, os_page_size()));
+    assert_null(os_map(MIB, (size_t)1 << 62));
+}
+
+static void remap_keeps_contents_and_new_pages_are_zero(void **state)
+{
+    char *p = os_map(MIB, os_page_size());
+    hak_test_fill(p, MIB, 5);
+    p = os_remap(p, MIB, 64 * MIB);
+    assert_non_null(p);
+    assert_int_equal(hak_test_check(p, MIB, 5), MIB);
+    assert_true(hak_test_is_zero(p + MIB, 63 * MIB));
+    p = os_remap(p, 64 * MIB, MIB / 2);
+    assert_non_null(p);
+    assert_int_equal(hak_test_check(p, MIB / 2, 5), MIB / 2);
+    assert_null(os_remap(p, MIB / 2, (size_t)1 << 62));
+    assert_int_equal(hak_test_check(p, MIB / 2, 5), MIB / 2);
+    os_unmap(p, MIB / 2);
+}
+
+static struct os_lock lock;
+static unsigned long counter;
+
+static void *count_up(void *unused)
+{
+    for (unsigned i = 0; i < 50000; i++) {
+        os_lock(&lock);
+        counter++;
+        os_unlock(&lock);
+    }
+    return NULL;
+}
+
+static void the_lock_excludes(void **state)
+{
+    pthread_t t[4];
+    for (unsigned i = 0; i < 4; i++)
+        assert_int_equal(pthread_create(&t[i], NULL, count_up, NULL), 0);
+    for (unsigned i = 0; i < 4; i++)
+        assert_int_equal(pthread_join(t[i], NULL), 0);
+    assert_int_equal(counter, 200000);
+    assert_true(os_lock_try(&lock));
+    assert_false(os_lock_try(&lock));
+    os_lock_reset(&lock);
+    assert_true(os_lock_try(&lock));
+    os_unlock(&lock);
+    errno = 4321; /* pthread_create sets it */
+}
+
+static _Thread_local bool marked;
+static void *exit_arg;
+
+static void exit_hook(void *arg)
+{
+    exit_arg = marked ? arg : NULL;
+}
+
+static void *arm_and_end(void *arg)
+{
+    marked = true;
+    REQUIRE(os_thread_exit_arm((char *)arg + 1));
+    REQUIRE(os_thread_exit_arm(arg)); /* replaces */
+    return NULL;
+}
+
+static void the_exit_hook_runs_in_its_thread_with_the_last_argument(void **state)
+{
+    static char here[2];
+    pthread_t t;
+    assert_true(os_thread_exit_init(exit_hook));
+    assert_int_equal(pthread_create(&t, NULL, arm_and_end, here), 0);
+    assert_int_equal(pthread_join(t, NULL), 0);
+    assert_ptr_equal(exit_arg, here);
+    errno = 4321;
+}
+
+static void the_environment_is_the_process_own(void **state)
+{
+    setenv("HAKMEM_TEST_OF_ENVIRON", "1", 1);
+    bool found = false;
+    for (const char *const *e = os_environ(); *e != NULL; e++)
+        found |= strcmp(*e, "HAKMEM_TEST_OF_ENVIRON=1") == 0;
+    assert_true(found);
+    unsetenv("HAKMEM_TEST_OF_ENVIRON");
+}
+
+/* ---- The fake. ---- */
+
+static void the_fake_fails_the_nth_call_and_as_many_as_told(void **state)
+{
+    size_t page = os_page_size();
+    fake_os_fail(FAKE_OS_MAP, 2, 2);
+    void *p[5];
+    for (unsigned i = 0; i < 5; i++)
+        p[i] = os_map(page, page);
+    assert_true(p[0] != NULL && p[1] == NULL && p[2] == NULL && p[3] != NULL && p[4] != NULL);
+    assert_int_equal(fake_os_calls(FAKE_OS_MAP), 5);
+    assert_int_equal(fake_os_failed(FAKE_OS_MAP), 2);
+    assert_ptr_equal(fake_os_last(FAKE_OS_MAP).addr, p[4]);
+    fake_os_fail(FAKE_OS_ANY, 1, FAKE_OS_FOREVER);
+    assert_null(os_map(page, page));
+    assert_false(os_purge(p[0], page));
+    assert_null(os_reserve(NULL, page, false));
+    fake_os_reset();
+    assert_true(os_purge(p[0], page));
+    os_unmap(p[0], page);
+    os_unmap(p[3], page);
+    os_unmap(p[4], page);
+    assert_int_equal(fake_os_calls(FAKE_OS_UNMAP), 3);
+}
+
+static void the_fake_claims_what_it_was_told(void **state)
+{
+    fake_os_set_page_size(65536);
+    fake_os_set_ncpus(128);
+    fake_os_set_nnodes(4);
+    fake_os_set_node(3);
+    fake_os_set_ram(1 << 20);
+    assert_int_equal(os_page_size(), 65536);
+    assert_int_equal(os_ncpus(), 128);
+    assert_int_equal(os_nnodes(), 4);
+    assert_int_equal(os_node(), 3);
+    assert_int_equal(os_ram_bytes(), 1 << 20);
+    for (unsigned i = 0; i < 20; i++) {
+        char *p = os_reserve(NULL, 65536 * (i + 1), false), *q = os_map(65536, 65536);
+        assert_int_equal((uintptr_t)p % 65536, 0);
+        assert_int_equal((uintptr_t)q % 65536, 0);
+    }
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, start, errno_is_untouched)
+    const struct CMUnitTest tests[] = {
+        TEST(the_machine_is_described_sensibly),
+        TEST(the_address_limit_is_the_one_that_is_set),
+        TEST(reserved_is_untouchable_until_committed_and_then_zero),
+        TEST(a_fixed_reservation_takes_free_addresses_and_no_others),
+        TEST(purged_pages_read_zero_and_are_not_resident),
+        TEST(mappings_are_zero_and_aligned),
+        TEST(remap_keeps_contents_and_new_pages_are_zero),
+        TEST(the_lock_excludes),
+        TEST(the_exit_hook_runs_in_its_thread_with_the_last_argument),
+        TEST(the_environment_is_the_process_own),
+        TEST(the_fake_fails_the_nth_call_and_as_many_as_told),
+        TEST(the_fake_claims_what_it_was_told),
+    };
+    return cmocka_run_group_tests_name("os", tests, NULL, NULL);
+}

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * unit: what the module tests share. Each test runs in a child of its own, on tiers nobody has
+ * used yet and with the system in the test's hand (fake_os.h).
+ */
+#ifndef UNIT_H
+#define UNIT_H
+
+#include "base/hak_base.h"
+#include "mid/mid.h"
+#include "superslab/ss_internal.h"
+#include "support/fake_os.h"
+#include "support/hak_test.h"
+
+#define KIB ((size_t)1 << 10)
+#define MIB ((size_t)1 << 20)
+#define GIB ((size_t)1 << 30)
+
+/* UNIT_TEST(name) { body } : the body uses REQUIRE and runs in a child. */
+#define UNIT_TEST(name)                                                                        \
+    static void name##_child(void *unused);                                                    \
+    static void name(void **state)                                                             \
+    {                                                                                          \
+        EXPECT_CHILD_PASS(name##_child, NULL);                                                 \
+    }                                                                                          \
+    static void name##_child(void *unused)
+
+/* Two nodes' worth of room, nothing purged unasked. */
+static inline void unit_params(void)
+{
+    os_init();
+    ss_params.superslab_bytes = 2 * MIB;
+    ss_params.superslab_keep = 2;
+    ss_params.heaps_max = 8;
+    ss_params.refill_count = 0;
+    ss_params.dirty_max_bytes = 1024 * GIB;
+    ss_params.purge_min_bytes = SS_UNIT;
+}
+
+static inline void unit_start(void)
+{
+    unit_params();
+    REQUIRE(ss_init());
+    mid_init(ss_params.superslab_bytes);
+}
+
+static inline struct ss_region_stats unit_region(void)
+{
+    struct ss_region_stats s;
+    ss_region_stats(&s);
+    return s;
+}
+
+static inline struct ss_heap_stats unit_heap(struct ss_heap *h)
+{
+    struct ss_heap_stats s;
+    ss_heap_stats(h, &s);
+    return s;
+}
+
+#endif /* UNIT_H */
