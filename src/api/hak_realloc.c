@@ -18,7 +18,7 @@ void *hak_calloc(size_t count, size_t size)
         errno = ENOMEM;
         return NULL;
     }
-    if (HAK_LIKELY(n <= mid_max && hak_opt.superslab)) {
+    if (HAK_LIKELY(n <= SS_TINY_MAX)) { /* cheaper to clear than to ask whether it is clear */
         void *p = hak_malloc(n);
         return HAK_LIKELY(p != NULL) ? memset(p, 0, n) : NULL;
     }

@@ -58,14 +58,14 @@ static unsigned class_of_aligned(size_t n, size_t align)
     return c < NO_CLASS && ss_classes[c].size != 0 ? c : NO_CLASS;
 }
 
-static void *alloc_class(unsigned class)
+static void *alloc_class(unsigned class, bool *zero)
 {
     struct tiny_cache *tc = cache_enter();
     if (tc == NULL)
         return NULL;
     void *p = tiny_pop(&tc->bin[class]);
-    if (p == NULL)
-        p = tiny_refill(tc, class);
+    if (p == NULL && (p = tiny_refill(tc, class, zero)) != NULL && *zero)
+        ss_link(p, NULL);
     cache_leave(tc);
     return p;
 }
@@ -81,7 +81,7 @@ static void *alloc_once(size_t n, size_t align, bool *zero)
         return large_map_alloc(n, align);
     }
     unsigned class = class_of_aligned(n, align);
-    return class != NO_CLASS ? alloc_class(class) : large_alloc(n, align, zero);
+    return class != NO_CLASS ? alloc_class(class, zero) : large_alloc(n, align, zero);
 }
 
 void *hak_alloc(size_t n, size_t align, bool *zero)
@@ -108,7 +108,8 @@ void *hak_malloc_slow(size_t n)
     if (HAK_LIKELY(tc->heap != NULL && n <= mid_max)) {
         unsigned class = class_of(n);
         void *p = tiny_pop(&tc->bin[class]);
-        if (p != NULL || (p = tiny_refill(tc, class)) != NULL)
+        bool zero;
+        if (p != NULL || (p = tiny_refill(tc, class, &zero)) != NULL)
             return p;
     }
     return hak_alloc(n, 1, NULL);

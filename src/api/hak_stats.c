@@ -15,11 +15,9 @@
  * have cached is theirs to count, and shows as used. */
 static void heap_counts(struct hak_counts *c)
 {
-    static struct ss_heap_stats copy; /* [counts_lock] 1 KiB is much for a small stack */
-    static struct os_lock counts_lock;
-    os_lock(&counts_lock);
     c->heaps = ss_nheaps();
     for (unsigned id = 1; id <= c->heaps; id++) {
+        struct ss_heap_stats copy;
         ss_heap_stats(ss_heap_by_id(id), &copy);
         c->slabs += copy.slabs;
         c->superslabs += copy.superslabs;
@@ -32,7 +30,6 @@ static void heap_counts(struct hak_counts *c)
             c->block_bytes += copy.out[class] * ss_classes[class].size;
         }
     }
-    os_unlock(&counts_lock);
 }
 
 void hak_counts_get(struct hak_counts *c)

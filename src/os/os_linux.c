@@ -125,8 +125,11 @@ uint64_t os_now_ns(void)
 
 uint64_t os_random(void)
 {
-    uint64_t v;
-    memcpy(&v, (const void *)getauxval(AT_RANDOM), sizeof(v)); /* 16 bytes from the kernel */
+    const void *bytes =
+        (const void *)getauxval(AT_RANDOM); /* 16 of the kernel's, per process */
+    uint64_t v = os_now_ns();
+    if (bytes != NULL)
+        memcpy(&v, bytes, sizeof(v));
     return v;
 }
 

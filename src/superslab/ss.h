@@ -139,6 +139,7 @@ struct ss_chain {
     void *head;
     void *tail; /* NULL where nobody needs it */
     uint32_t count;
+    bool zero; /* but for the links, the blocks' contents are known to be zero */
 };
 
 HAK_FAST void *ss_next(const void *block)
@@ -164,6 +165,11 @@ typedef _Atomic uint64_t ss_remote_t;
 uint32_t ss_remote_push(ss_remote_t *q, const struct ss_chain *c);
 /* Take all; count 0: there was nothing. tail is not set. */
 struct ss_chain ss_remote_take(ss_remote_t *q);
+/* Is there something to take? */
+HAK_FAST bool ss_remote_waiting(const ss_remote_t *q)
+{
+    return atomic_load_explicit(q, memory_order_relaxed) != 0;
+}
 
 /* ---- Heaps. ---- */
 struct ss_slab;
@@ -208,11 +214,11 @@ struct ss_heap *ss_heap_get(unsigned node);
 /* A copy, under the heap's lock. */
 void ss_heap_stats(struct ss_heap *h, struct ss_heap_stats *out);
 
-/* superslab_refill: blocks of a class, at least one, into *out; about `want`, never none.
+/* superslab_refill: blocks of a class, at least one, into *out.
  * Five steps, in this order: (0) the remote-free queue, whole; (1) the current slab's free list,
- * whole, or virgin blocks, a page of them; (2) a free slab of the current superslab; (3) an
- * empty superslab of the node's pool; (4) a new superslab. *grew tells that (4) was needed.
- * false: no memory. Takes the heap's lock. */
+ * whole, or virgin blocks, a page of them and at most `want`; (2) a free slab of the current
+ * superslab; (3) an empty superslab of the node's pool; (4) a new superslab. *grew tells that (4)
+ * was needed. false: no memory. Takes the heap's lock. */
 bool ss_refill(struct ss_heap *h, unsigned class, uint32_t want, struct ss_chain *out,
                bool *grew);
 

@@ -81,14 +81,6 @@ void ss_heap_stats(struct ss_heap *h, struct ss_heap_stats *out)
 
 /* ---- Refill. ---- */
 
-static void chain_prepend(struct ss_chain *out, void *head, void *tail, uint32_t count)
-{
-    ss_link(tail, out->head);
-    out->head = head;
-    out->tail = out->tail != NULL ? out->tail : tail;
-    out->count += count;
-}
-
 /* How many virgin blocks to cut: to the end of the page where they are the first to touch it,
  * as many as are wanted where the pages are there already. */
 static uint32_t carve_count(const struct ss_slab *s, uint32_t want)
@@ -112,52 +104,42 @@ static void slab_carve(struct ss_slab *s, uint32_t want, struct ss_chain *out)
     char *last = first + (size_t)(n - 1) * size;
     for (char *b = first; b < last; b += size)
         ss_link(b, b + size);
+    ss_link(last, NULL);
     s->carved += n;
     s->nout += n;
-    chain_prepend(out, first, last, n);
+    *out = (struct ss_chain){first, last, n, s->zero};
 }
 
 static void slab_splice(struct ss_slab *s, struct ss_chain *out)
 {
-    uint32_t n = s->nfree;
-    void *head = s->free;
+    *out = (struct ss_chain){s->free, NULL, s->nfree, false};
+    s->nout += s->nfree;
     s->free = NULL;
     s->nfree = 0;
-    s->nout += n;
-    chain_prepend(out, head, s->free_tail, n);
 }
 
-/* Steps 1 to 4. */
-static void slabs_refill_locked(struct ss_heap *h, unsigned class, uint32_t want,
-                                struct ss_chain *out, bool *grew)
-{
-    bool carved = false;
-    while (out->count < want && !carved) {
-        struct ss_slab *s = h->slabs[class];
-        if (s == NULL && (out->count > 0 || (s = ss_slab_take_locked(h, class, grew)) == NULL))
-            break;
-        if (s->nfree > 0) {
-            slab_splice(s, out);
-        } else {
-            slab_carve(s, want - out->count, out);
-            carved = true;
-        }
-        if (s->nfree == 0 && s->carved == s->blocks)
-            ss_slab_unlink(h, s); /* S3: full slabs are on no list */
-    }
-}
-
+/* superslab_refill. Step 0 is the remote-free queue; 1 is here; ss_slab_take_locked does 2 to 4. */
 bool ss_refill(struct ss_heap *h, unsigned class, uint32_t want, struct ss_chain *out,
                bool *grew)
 {
     *grew = false;
-    *out = ss_remote_take(&h->remote[class]);
-    if (out->count > 0)
+    if (ss_remote_waiting(&h->remote[class])) {
+        *out = ss_remote_take(&h->remote[class]);
         return true;
+    }
+    *out = (struct ss_chain){NULL, NULL, 0, false};
     os_lock(&h->lock);
-    slabs_refill_locked(h, class, want, out, grew);
-    h->stats.refills++;
-    h->stats.out[class] += out->count;
+    struct ss_slab *s = h->slabs[class];
+    if (HAK_LIKELY(s != NULL || (s = ss_slab_take_locked(h, class, grew)) != NULL)) {
+        if (s->nfree > 0)
+            slab_splice(s, out);
+        else
+            slab_carve(s, want, out);
+        if (s->carved == s->blocks)
+            ss_slab_unlink(h, s); /* S3: it has nothing left */
+        h->stats.refills++;
+        h->stats.out[class] += out->count;
+    }
     os_unlock(&h->lock);
     return out->count > 0;
 }
@@ -170,8 +152,6 @@ static void block_give(struct ss_heap *h, void *b)
     HAK_ASSERT(s->heap == h->id);
     HAK_CHECK_POINTER(s->nout > 0 && s->free != b, "superslab: block freed twice", b);
     ss_link(b, s->free);
-    if (s->free == NULL)
-        s->free_tail = b;
     s->free = b;
     bool was_full = s->nfree == 0 && s->carved == s->blocks;
     s->nfree++;

@@ -17,15 +17,14 @@ enum ss_kind {
 struct ss_slab {
     uint8_t kind;
     uint8_t class;
-    uint8_t back;  /* units before this one in the slab: 0 in the first */
-    bool zero;     /* its pages were zero when it was taken, so virgin blocks still are */
-    uint32_t heap; /* id */
-    void *free;    /* [heap lock] blocks given back */
-    void *free_tail;
-    uint32_t nfree;              /* [heap lock] S2 */
-    uint32_t nout;               /* [heap lock] S2 */
-    uint32_t carved;             /* [heap lock] S2 */
-    uint32_t blocks;             /* [const] */
+    uint8_t back;    /* units before this one in the slab: 0 in the first */
+    bool zero;       /* its pages were zero when it was taken, so virgin blocks still are */
+    uint32_t heap;   /* id */
+    void *free;      /* [heap lock] blocks given back */
+    uint32_t nfree;  /* [heap lock] S2 */
+    uint32_t nout;   /* [heap lock] S2 */
+    uint32_t carved; /* [heap lock] S2 */
+    uint32_t blocks; /* [const] */
     struct ss_slab *next, *prev; /* [heap lock] S3, circular */
 };
 

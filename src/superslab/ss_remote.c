@@ -32,7 +32,7 @@ uint32_t ss_remote_push(ss_remote_t *q, const struct ss_chain *c)
 
 struct ss_chain ss_remote_take(ss_remote_t *q)
 {
-    struct ss_chain c = {NULL, NULL, 0};
+    struct ss_chain c = {NULL, NULL, 0, false};
     if (atomic_load_explicit(q, memory_order_relaxed) == 0)
         return c; /* the common case costs no locked instruction */
     uint64_t old = atomic_exchange_explicit(q, 0, memory_order_acquire);

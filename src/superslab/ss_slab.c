@@ -163,7 +163,7 @@ struct ss_slab *ss_slab_take_locked(struct ss_heap *h, unsigned class, bool *gre
     s->class = (uint8_t) class;
     s->zero = untouched;
     s->heap = h->id;
-    s->free = s->free_tail = NULL;
+    s->free = NULL;
     s->nfree = s->nout = s->carved = 0;
     s->blocks = k->blocks;
     for (unsigned i = 0; i < k->units; i++) {

@@ -56,10 +56,11 @@ static void cache_tick(struct tiny_cache *tc)
         cache_sweep(tc);
 }
 
-void *tiny_refill(struct tiny_cache *tc, unsigned class)
+void *tiny_refill(struct tiny_cache *tc, unsigned class, bool *zero)
 {
     struct tiny_bin *bin = &tc->bin[class];
     HAK_ASSERT(bin->head == NULL);
+    *zero = false;
     if (bin->spare != NULL) {
         bin->head = bin->spare;
         bin->spare = NULL;
@@ -76,6 +77,7 @@ void *tiny_refill(struct tiny_cache *tc, unsigned class)
     if (!ss_refill(tc->heap, class, want, &chain, &grew))
         return NULL;
     bin->head = chain.head;
+    *zero = chain.zero;
     bin_room_set(tc, class, chain.count);
     if (HAK_UNLIKELY(grew)) { /* before the next superslab, look for what nobody uses */
         ss_drain_parked();
@@ -112,7 +114,7 @@ static void out_flush(struct tiny_out *o)
 {
     if (o->count == 0)
         return;
-    struct ss_chain chain = {o->head, o->tail, o->count};
+    struct ss_chain chain = {o->head, o->tail, o->count, false};
     o->count = 0;
     o->head = NULL;
     ss_send_home(o->word, &chain);

@@ -96,8 +96,8 @@ void tiny_init(void);
 /* ---- Slow paths. tc is a cache of the caller's own: its thread's, or one it borrowed. ---- */
 
 /* The bin of `class` is empty: take the spare list, or refill from the heap, and return one
- * block. NULL: no memory. */
-HAK_SLOW void *tiny_refill(struct tiny_cache *tc, unsigned class);
+ * block. *zero: its contents, but for the first word, are known to be zero. NULL: no memory. */
+HAK_SLOW void *tiny_refill(struct tiny_cache *tc, unsigned class, bool *zero);
 /* Put back p, a checked block of tc's own heap, whether or not its bin has room. */
 HAK_SLOW void tiny_give(struct tiny_cache *tc, unsigned class, void *p);
 /* Put p, a checked block of another heap, on its way home. */
