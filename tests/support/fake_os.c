@@ -18,7 +18,7 @@
 static struct {
     _Atomic uint64_t calls, failed;
     _Atomic uint64_t fail_from, fail_until; /* of `calls`, counted from 1; until is exclusive */
-} counts[FAKE_OS_N_KINDS];
+} counts[FAKE_OS_N_KINDS] = {[FAKE_OS_ANY] = {.fail_from = 1, .fail_until = UINT64_MAX}};
 
 static struct os_lock last_lock;
 static struct fake_os_call last[FAKE_OS_N_KINDS]; /* [lock: last_lock] */

@@ -5,6 +5,9 @@
  *
  * How: the test is linked with ld's --wrap for each os_ function (fake_os_dep in meson.build), so
  * that the tiers reach the functions here and these reach the real ones. All thread-safe.
+ *
+ * Until the first fake_os_reset() every call fails, so that hakmem's own start, which runs before
+ * main, comes to nothing and each test begins with an allocator that has never had memory.
  */
 #ifndef FAKE_OS_H
 #define FAKE_OS_H

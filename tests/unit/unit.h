@@ -25,9 +25,10 @@
     }                                                                                          \
     static void name##_child(void *unused)
 
-/* Two nodes' worth of room, nothing purged unasked. */
+/* Nothing is purged unasked. */
 static inline void unit_params(void)
 {
+    fake_os_reset();
     os_init();
     ss_params.superslab_bytes = 2 * MIB;
     ss_params.superslab_keep = 2;
