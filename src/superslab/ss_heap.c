@@ -125,7 +125,8 @@ bool ss_refill(struct ss_heap *h, unsigned class, uint32_t want, struct ss_chain
     *grew = false;
     if (ss_remote_waiting(&h->remote[class])) {
         *out = ss_remote_take(&h->remote[class]);
-        return true;
+        if (out->count > 0) /* else a thread that shares the heap was faster */
+            return true;
     }
     *out = (struct ss_chain){NULL, NULL, 0, false};
     os_lock(&h->lock);
