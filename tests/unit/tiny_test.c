@@ -1,0 +1,481 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * tiny: bins, their capacities, the way home, and caches that outlive their threads.
+ */
+#include "tiny/tiny.h"
+
+#include <pthread.h>
+#include <string.h>
+
+#include "unit.h"
+
+static const uint64_t long_ns = 30000000000u; /* longer than any test runs */
+
+static void tiny_start(bool adapt, uint32_t cap_max, uint32_t out_max)
+{
+    unit_start();
+    for (unsigned c = 0; c < SS_NCLASS; c++) {
+        tiny_params.cap_max[c] = ss_classes[c].size != 0 ? cap_max : 0;
+        tiny_params.out_max[c] = out_max;
+    }
+    tiny_params.adapt = adapt;
+    tiny_params.park_decay_ns = long_ns;
+    tiny_init();
+}
+
+/* malloc and free as api does them, for a thread that has a cache. */
+static void *get(struct tiny_cache *tc, unsigned class)
+{
+    bool zero;
+    void *p = tiny_pop(&tc->bin[class]);
+    if (p == NULL)
+        p = tiny_refill(tc, class, &zero);
+    REQUIRE(p != NULL && ss_word(p) == (tc->tag | class << SS_CLASS_SHIFT));
+    return p;
+}
+
+static void put(struct tiny_cache *tc, void *p)
+{
+    if (!tiny_push(tc, p))
+        tiny_give(tc, ss_word_class(ss_word(p)), p);
+}
+
+static uint64_t room(const struct tiny_cache *tc, unsigned class)
+{
+    return tc->bin[class].room >> TINY_ROOM_SHIFT;
+}
+
+static unsigned length(const void *list)
+{
+    unsigned n = 0;
+    for (; list != NULL; list = ss_next(list))
+        n++;
+    return n;
+}
+
+/* ---- Bins. ---- */
+
+UNIT_TEST(what_was_pushed_last_is_popped_first)
+{
+    tiny_start(false, 64, 8);
+    struct tiny_cache *tc = tiny_attach();
+    unsigned class = ss_class_of(48);
+    void *p[10];
+    for (unsigned i = 0; i < 10; i++)
+        p[i] = get(tc, class);
+    uint64_t before = room(tc, class);
+    for (unsigned i = 0; i < 10; i++)
+        REQUIRE(tiny_push(tc, p[i]));
+    REQUIRE(room(tc, class) == before - 10); /* T2 */
+    for (unsigned i = 10; i-- > 0;)
+        REQUIRE(tiny_pop(&tc->bin[class]) == p[i]);
+    REQUIRE(room(tc, class) == before);
+    tiny_validate(tc);
+}
+
+UNIT_TEST(a_thread_without_a_cache_has_empty_bins_and_takes_no_block)
+{
+    tiny_start(false, 64, 8);
+    REQUIRE(tiny_self == &tiny_cache_none); /* T3 */
+    for (unsigned c = 0; c < SS_NCLASS; c++)
+        REQUIRE(tiny_pop((struct tiny_bin *)&tiny_cache_none.bin[c]) == NULL);
+    struct tiny_cache *tc = tiny_borrow();
+    void *p = get(tc, ss_class_of(100));
+    REQUIRE(!tiny_push((struct tiny_cache *)&tiny_cache_none, p));
+    REQUIRE(!tiny_push((struct tiny_cache *)&tiny_cache_ended, p));
+    REQUIRE(!tiny_push((struct tiny_cache *)&tiny_cache_none, NULL));
+    tiny_park(tc);
+}
+
+UNIT_TEST(the_fast_push_refuses_everything_but_own_tiny_blocks)
+{
+    tiny_start(false, 64, 8);
+    struct tiny_cache *tc = tiny_attach(), *other = tiny_borrow();
+    REQUIRE(other != tc && other->heap != tc->heap);
+    char *mine = get(tc, ss_class_of(64)), *theirs = get(other, ss_class_of(64));
+    char *mid = get(tc, mid_class_of(20 * KIB)), local[64];
+    bool zero;
+    char *run = ss_run_alloc(3, SS_UNIT, &zero);
+    char *refused[] = {theirs,
+                       mid,
+                       run,
+                       run + SS_UNIT,
+                       local,
+                       NULL,
+                       (char *)UINTPTR_MAX,
+                       (char *)ss_map.base + (ss_map.units - 1) * SS_UNIT};
+    for (unsigned i = 0; i < sizeof(refused) / sizeof(refused[0]); i++)
+        REQUIRE(!tiny_push(tc, refused[i]));
+    for (unsigned at = 1; at < 64; at++)
+        REQUIRE(!tiny_push(tc, mine + at));
+    REQUIRE(tiny_push(tc, mine));
+    tiny_validate(tc);
+}
+
+UNIT_TEST(a_full_list_is_set_aside_and_taken_back_whole)
+{
+    tiny_start(false, 8, 8);
+    struct tiny_cache *tc = tiny_attach();
+    unsigned class = ss_class_of(64);
+    void *p[16];
+    for (unsigned i = 0; i < 16; i++)
+        p[i] = get(tc, class);
+    tiny_flush(tc);
+    for (unsigned i = 0; i < 16; i++)
+        put(tc, p[i]);
+    REQUIRE(length(tc->bin[class].head) == 8 && length(tc->bin[class].spare) == 8);
+    uint64_t refills = unit_heap(tc->heap).refills, flushes = unit_heap(tc->heap).flushes;
+    for (unsigned round = 0; round < 10; round++) { /* back and forth over the boundary */
+        for (unsigned i = 0; i < 16; i++)
+            p[i] = get(tc, class);
+        for (unsigned i = 0; i < 16; i++)
+            put(tc, p[i]);
+    }
+    REQUIRE(unit_heap(tc->heap).refills == refills);
+    REQUIRE(unit_heap(tc->heap).flushes == flushes);
+    tiny_validate(tc);
+}
+
+UNIT_TEST(no_bin_holds_more_than_twice_its_capacity)
+{
+    tiny_start(true, 40, 8);
+    struct tiny_cache *tc = tiny_attach();
+    unsigned class = ss_class_of(64);
+    enum { N = 5000 };
+    static void *p[N];
+    for (unsigned round = 0; round < 5; round++) {
+        for (unsigned i = 0; i < N; i++)
+            p[i] = get(tc, class);
+        for (unsigned i = 0; i < N; i++) {
+            put(tc, p[i]);
+            if (i % 97 == 0)
+                REQUIRE(length(tc->bin[class].head) <= 40 || room(tc, class) == 0);
+        }
+        REQUIRE(length(tc->bin[class].head) + length(tc->bin[class].spare) <= 80);
+        REQUIRE(tc->cap[class] <= 40);
+    }
+    tiny_validate(tc);
+    ss_validate();
+}
+
+UNIT_TEST(capacities_grow_with_misses_up_to_the_bound)
+{
+    tiny_start(true, 1000, 8);
+    struct tiny_cache *tc = tiny_attach();
+    unsigned class = ss_class_of(64);
+    uint32_t first = tc->cap[class];
+    REQUIRE(first > 0 && first < 1000);
+    uint32_t last = first;
+    for (unsigned i = 0; i < 100000; i++) {
+        (void)get(tc, class);
+        REQUIRE(tc->cap[class] >= last);
+        last = tc->cap[class];
+    }
+    REQUIRE(last == 1000);
+    REQUIRE(tc->cap[ss_class_of(2000)] <= first); /* other classes did not */
+}
+
+UNIT_TEST(without_adaption_capacities_stay_where_they_are)
+{
+    tiny_start(false, 33, 8);
+    struct tiny_cache *tc = tiny_attach();
+    unsigned class = ss_class_of(64);
+    static void *p[3000];
+    for (unsigned i = 0; i < 3000; i++)
+        p[i] = get(tc, class);
+    for (unsigned i = 0; i < 3000; i++)
+        put(tc, p[i]);
+    REQUIRE(tc->cap[class] == 33);
+}
+
+UNIT_TEST(an_idle_class_gives_up_its_spare_list_and_capacity)
+{
+    tiny_start(true, 512, 8);
+    struct tiny_cache *tc = tiny_attach();
+    unsigned idle = ss_class_of(64), busy = ss_class_of(2048);
+    static void *p[20000];
+    for (unsigned i = 0; i < 20000; i++)
+        p[i] = get(tc, idle);
+    for (unsigned i = 0; i < 20000; i++)
+        put(tc, p[i]);
+    REQUIRE(tc->bin[idle].spare != NULL && tc->cap[idle] == 512);
+    for (unsigned i = 0; i < 60000; i++) /* slow operations tick, many sweeps pass */
+        (void)get(tc, busy);
+    REQUIRE(tc->bin[idle].spare == NULL && tc->cap[idle] < 512);
+    tiny_validate(tc);
+}
+
+UNIT_TEST(a_capacity_of_nothing_keeps_nothing)
+{
+    tiny_start(false, 0, 1);
+    struct tiny_cache *tc = tiny_attach();
+    unsigned class = ss_class_of(64);
+    void *p[100];
+    for (unsigned i = 0; i < 100; i++)
+        p[i] = get(tc, class);
+    tiny_flush(tc);
+    for (unsigned i = 0; i < 100; i++)
+        put(tc, p[i]);
+    REQUIRE(unit_heap(tc->heap).out[class] == 0);
+}
+
+UNIT_TEST(flush_leaves_no_block_behind)
+{
+    tiny_start(true, 100, 50);
+    struct tiny_cache *tc = tiny_attach(), *other = tiny_borrow();
+    for (unsigned c = ss_class_of(1); c < SS_NCLASS; c++) {
+        void *p[6];
+        for (unsigned i = 0; i < 6; i++)
+            p[i] = get(i < 3 ? tc : other, c);
+        for (unsigned i = 0; i < 3; i++) {
+            put(tc, p[i]);
+            tiny_send(tc, ss_word(p[i + 3]), p[i + 3]);
+        }
+    }
+    tiny_validate(tc);
+    tiny_flush(tc);
+    tiny_flush(other);
+    ss_heap_drain(other->heap);
+    for (unsigned c = 0; c < SS_NCLASS; c++) {
+        REQUIRE(tc->bin[c].head == NULL && tc->bin[c].spare == NULL);
+        REQUIRE(unit_heap(tc->heap).out[c] == 0);
+        REQUIRE(unit_heap(other->heap).out[c] == 0);
+    }
+    ss_validate();
+}
+
+UNIT_TEST(cached_bytes_are_those_in_the_lists)
+{
+    tiny_start(false, 100, 50);
+    struct tiny_cache *tc = tiny_attach();
+    tiny_flush(tc);
+    REQUIRE(tiny_cached_bytes() == 0);
+    void *p = get(tc, ss_class_of(64));
+    size_t rest = tiny_cached_bytes();
+    put(tc, p);
+    REQUIRE(tiny_cached_bytes() == rest + 64);
+    tiny_flush(tc);
+    REQUIRE(tiny_cached_bytes() == 0);
+}
+
+/* ---- The way home. ---- */
+
+UNIT_TEST(blocks_of_other_heaps_go_home_in_batches)
+{
+    tiny_start(false, 64, 10);
+    struct tiny_cache *tc = tiny_attach(), *owner = tiny_borrow();
+    unsigned class = ss_class_of(64);
+    void *p[25];
+    for (unsigned i = 0; i < 25; i++)
+        p[i] = get(owner, class);
+    for (unsigned i = 0; i < 25; i++) {
+        tiny_send(tc, ss_word(p[i]), p[i]);
+        REQUIRE(ss_remote_waiting(&owner->heap->remote[class]) == (i >= 9));
+        tiny_validate(tc);
+    }
+    REQUIRE(ss_remote_take(&owner->heap->remote[class]).count == 20);
+}
+
+UNIT_TEST(a_sender_tells_owners_and_classes_apart)
+{
+    tiny_start(false, 64, 1000);
+    struct tiny_cache *tc = tiny_attach(), *owner[4];
+    for (unsigned i = 0; i < 4; i++)
+        owner[i] = tiny_borrow();
+    enum { N = 2000 };
+    uint64_t random = 7;
+    for (unsigned i = 0; i < N; i++) {
+        struct tiny_cache *o = owner[hak_test_random(&random) % 4];
+        void *p = get(o, 1 + hak_test_random(&random) % (SS_NCLASS - 1));
+        tiny_send(tc, ss_word(p), p);
+        if (i % 100 == 0)
+            tiny_validate(tc);
+    }
+    tiny_flush(tc);
+    for (unsigned i = 0; i < 4; i++) {
+        ss_heap_drain(owner[i]->heap);
+        tiny_flush(owner[i]);
+        for (unsigned c = 0; c < SS_NCLASS; c++)
+            REQUIRE(unit_heap(owner[i]->heap).out[c] == 0);
+    }
+    ss_validate();
+}
+
+/* ---- Threads. ---- */
+
+static struct tiny_cache *seen;
+static void *kept;
+
+static void *live_and_die(void *unused)
+{
+    struct tiny_cache *tc = tiny_attach();
+    REQUIRE(tc != NULL && tiny_self == tc);
+    seen = tc;
+    void *p[20];
+    for (unsigned i = 0; i < 20; i++)
+        p[i] = get(tc, ss_class_of(64));
+    for (unsigned i = 0; i < 20; i++)
+        put(tc, p[i]);
+    kept = tc->bin[ss_class_of(64)].head;
+    return NULL;
+}
+
+static void one_thread(void)
+{
+    pthread_t t;
+    REQUIRE(pthread_create(&t, NULL, live_and_die, NULL) == 0);
+    REQUIRE(pthread_join(t, NULL) == 0);
+}
+
+UNIT_TEST(a_thread_takes_over_the_filled_cache_of_the_one_before)
+{
+    tiny_start(true, 100, 8);
+    one_thread();
+    struct tiny_cache *first = seen;
+    void *newest = kept;
+    REQUIRE(first->parked_ns != 0 && first->bin[ss_class_of(64)].head == newest);
+    uint64_t refills = unit_heap(first->heap).refills;
+    one_thread();
+    REQUIRE(seen == first && tiny_ncaches() == 1);
+    REQUIRE(unit_heap(first->heap).refills == refills);
+    REQUIRE(first->heap->nthreads == 0);
+}
+
+/* The law: after the first few, a thread makes no system call and no mapping. */
+UNIT_TEST(birth_and_death_of_a_thread_make_no_system_call)
+{
+    tiny_start(true, 100, 8);
+    for (unsigned i = 0; i < 3; i++)
+        one_thread();
+    fake_os_reset();
+    size_t held = fake_os_held_bytes();
+    for (unsigned i = 0; i < 200; i++)
+        one_thread();
+    /* Arming the thread's exit hook is pthread_setspecific: no system call. */
+    REQUIRE(fake_os_calls(FAKE_OS_ANY) == fake_os_calls(FAKE_OS_THREAD_EXIT));
+    REQUIRE(fake_os_calls(FAKE_OS_UNMAP) == 0 && fake_os_held_bytes() == held);
+}
+
+UNIT_TEST(the_cache_parked_last_is_taken_first)
+{
+    tiny_start(true, 100, 8);
+    struct tiny_cache *a = tiny_borrow(), *b = tiny_borrow(), *c = tiny_borrow();
+    tiny_park(b);
+    tiny_park(c);
+    tiny_park(a);
+    REQUIRE(tiny_borrow() == a);
+    REQUIRE(tiny_borrow() == c);
+    tiny_park(a);
+    REQUIRE(tiny_borrow() == a);
+    REQUIRE(tiny_borrow() == b);
+}
+
+UNIT_TEST(parked_caches_decay_and_are_still_taken_over)
+{
+    tiny_start(true, 100, 8);
+    one_thread();
+    struct tiny_cache *first = seen;
+    tiny_flush_parked(long_ns); /* not so old */
+    REQUIRE(first->bin[ss_class_of(64)].head != NULL);
+    tiny_flush_parked(0);
+    REQUIRE(first->bin[ss_class_of(64)].head == NULL);
+    for (unsigned c = 0; c < SS_NCLASS; c++)
+        REQUIRE(unit_heap(first->heap).out[c] == 0);
+    tiny_flush_parked(0); /* nothing left to do */
+    one_thread();
+    REQUIRE(seen == first);
+    REQUIRE(first->bin[ss_class_of(64)].head != NULL);
+}
+
+UNIT_TEST(parking_empties_the_one_parked_longest_when_it_is_old)
+{
+    tiny_start(true, 100, 8);
+    struct tiny_cache *old = tiny_borrow(), *young = tiny_borrow();
+    void *p = get(old, ss_class_of(64));
+    put(old, p);
+    tiny_park(old);
+    tiny_params.park_decay_ns = 0;
+    uint64_t now = os_now_ns();
+    while (os_now_ns() == now) {
+    }
+    tiny_park(young);
+    REQUIRE(old->bin[ss_class_of(64)].head == NULL);
+}
+
+UNIT_TEST(a_filled_cache_is_preferred_to_an_emptied_one_and_the_same_node_to_another)
+{
+    tiny_start(true, 100, 8);
+    fake_os_set_nnodes(2);
+    struct tiny_cache *on[4];
+    for (unsigned i = 0; i < 4; i++) {
+        fake_os_set_node(i % 2);
+        on[i] = tiny_borrow();
+        REQUIRE(on[i]->node == i % 2);
+    }
+    tiny_park(on[0]);
+    tiny_park(on[1]);
+    tiny_flush_parked(0);
+    tiny_park(on[2]);
+    tiny_park(on[3]);
+    fake_os_set_node(0);
+    REQUIRE(tiny_borrow() == on[2]);
+    REQUIRE(tiny_borrow() == on[0]);
+    REQUIRE(tiny_borrow() == on[3]); /* better another node's than one more */
+    REQUIRE(tiny_borrow() == on[1]);
+    REQUIRE(tiny_ncaches() == 4);
+}
+
+UNIT_TEST(a_thread_without_memory_for_a_cache_gets_none_and_later_one)
+{
+    tiny_start(true, 100, 8);
+    fake_os_fail(FAKE_OS_ANY, 1, FAKE_OS_FOREVER);
+    REQUIRE(tiny_attach() == NULL && tiny_self == &tiny_cache_none);
+    REQUIRE(tiny_borrow() == NULL);
+    fake_os_reset();
+    struct tiny_cache *tc = tiny_attach();
+    REQUIRE(tc != NULL && tiny_self == tc);
+}
+
+UNIT_TEST(refill_without_memory_leaves_the_bin_empty_and_works_later)
+{
+    tiny_start(true, 100, 8);
+    struct tiny_cache *tc = tiny_attach();
+    unsigned class = ss_class_of(8192);
+    bool zero;
+    fake_os_fail(FAKE_OS_ANY, 1, FAKE_OS_FOREVER);
+    while (tiny_pop(&tc->bin[class]) != NULL || tiny_refill(tc, class, &zero) != NULL) {
+    }
+    REQUIRE(tc->bin[class].head == NULL && tc->bin[class].spare == NULL);
+    tiny_validate(tc);
+    fake_os_reset();
+    (void)get(tc, class);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_was_pushed_last_is_popped_first),
+        cmocka_unit_test(a_thread_without_a_cache_has_empty_bins_and_takes_no_block),
+        cmocka_unit_test(the_fast_push_refuses_everything_but_own_tiny_blocks),
+        cmocka_unit_test(a_full_list_is_set_aside_and_taken_back_whole),
+        cmocka_unit_test(no_bin_holds_more_than_twice_its_capacity),
+        cmocka_unit_test(capacities_grow_with_misses_up_to_the_bound),
+        cmocka_unit_test(without_adaption_capacities_stay_where_they_are),
+        cmocka_unit_test(an_idle_class_gives_up_its_spare_list_and_capacity),
+        cmocka_unit_test(a_capacity_of_nothing_keeps_nothing),
+        cmocka_unit_test(flush_leaves_no_block_behind),
+        cmocka_unit_test(cached_bytes_are_those_in_the_lists),
+        cmocka_unit_test(blocks_of_other_heaps_go_home_in_batches),
+        cmocka_unit_test(a_sender_tells_owners_and_classes_apart),
+        cmocka_unit_test(a_thread_takes_over_the_filled_cache_of_the_one_before),
+        cmocka_unit_test(birth_and_death_of_a_thread_make_no_system_call),
+        cmocka_unit_test(the_cache_parked_last_is_taken_first),
+        cmocka_unit_test(parked_caches_decay_and_are_still_taken_over),
+        cmocka_unit_test(parking_empties_the_one_parked_longest_when_it_is_old),
+        cmocka_unit_test(
+            a_filled_cache_is_preferred_to_an_emptied_one_and_the_same_node_to_another),
+        cmocka_unit_test(a_thread_without_memory_for_a_cache_gets_none_and_later_one),
+        cmocka_unit_test(refill_without_memory_leaves_the_bin_empty_and_works_later),
+    };
+    return cmocka_run_group_tests_name("tiny", tests, NULL, NULL);
+}
