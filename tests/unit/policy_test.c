@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * policy: from options to the numbers of the tiers, and what is given up when memory runs out.
+ */
+#include "policy/policy.h"
+
+#include <string.h>
+
+#include "base/hak_opt.h"
+#include "large/large.h"
+#include "tiny/tiny.h"
+#include "unit.h"
+
+static void start_with(const char *a, const char *b)
+{
+    const char *const env[] = {a, a != NULL ? b : NULL, NULL};
+    fake_os_reset();
+    os_init();
+    fake_os_set_ncpus(6);
+    hak_opt_load(env);
+    policy_init();
+    REQUIRE(ss_init());
+    mid_init(ss_params.superslab_bytes);
+    policy_init_bins();
+    tiny_init();
+}
+
+UNIT_TEST(the_default_numbers_are_those_of_the_table)
+{
+    start_with(NULL, NULL);
+    REQUIRE(ss_params.superslab_bytes == 2 * MIB);
+    REQUIRE(ss_params.superslab_keep == hak_opt.superslab_keep);
+    REQUIRE(ss_params.heaps_max == 4 * 6); /* four for each CPU */
+    REQUIRE(ss_params.refill_count == 0);
+    REQUIRE(ss_params.dirty_max_bytes == hak_opt.batch_threshold);
+    REQUIRE(ss_params.purge_min_bytes == hak_opt.batch_min_size);
+    REQUIRE(large_params.threshold == hak_opt.large_threshold);
+    REQUIRE(tiny_params.adapt);
+}
+
+UNIT_TEST(heaps_follow_the_cpus_up_to_their_bound)
+{
+    fake_os_reset();
+    os_init();
+    fake_os_set_ncpus(100000);
+    hak_opt_load(NULL);
+    policy_init();
+    REQUIRE(ss_params.heaps_max == SS_HEAPS_MAX - 1);
+}
+
+UNIT_TEST(options_reach_their_tiers)
+{
+    start_with("HAKMEM_SUPERSLAB_SIZE=512K", "HAKMEM_HEAPS=5");
+    REQUIRE(ss_params.superslab_bytes == 512 * KIB && ss_params.heaps_max == 5);
+    REQUIRE(mid_max == 256 * KIB);
+    start_with("HAKMEM_TINY_REFILL_COUNT=9", "HAKMEM_ACE_ENABLED=0");
+    REQUIRE(ss_params.refill_count == 9 && !tiny_params.adapt);
+    start_with("HAKMEM_LARGE_THRESHOLD=1M", "HAKMEM_BATCH_THRESHOLD=3M");
+    REQUIRE(large_params.threshold == MIB && ss_params.dirty_max_bytes == 3 * MIB);
+    start_with("HAKMEM_BATCH_MIN_SIZE=1M", "HAKMEM_SUPERSLAB_KEEP=7");
+    REQUIRE(ss_params.purge_min_bytes == MIB && ss_params.superslab_keep == 7);
+}
+
+static void bins_body(void *mode)
+{
+    start_with(mode, NULL);
+    for (unsigned c = 0; c < SS_NCLASS; c++) {
+        size_t size = ss_classes[c].size;
+        if (size == 0)
+            continue;
+        /* A bin has two lists. */
+        REQUIRE(2 * tiny_params.cap_max[c] * size <= hak_opt.tiny_cache ||
+                tiny_params.cap_max[c] <= 1);
+        REQUIRE(tiny_params.out_max[c] >= 1 && tiny_params.out_max[c] <= hak_opt.remote_batch);
+        REQUIRE(tiny_params.cap_max[c] <= UINT64_MAX >> TINY_ROOM_SHIFT);
+    }
+}
+
+static void bins_keep_to_their_byte_budget_in_every_mode(void **state)
+{
+    EXPECT_CHILD_PASS(bins_body, "HAKMEM_MODE=fast");
+    EXPECT_CHILD_PASS(bins_body, "HAKMEM_MODE=balanced");
+    EXPECT_CHILD_PASS(bins_body, "HAKMEM_MODE=lean");
+    EXPECT_CHILD_PASS(bins_body, "HAKMEM_TINY_CACHE=16M");
+    EXPECT_CHILD_PASS(bins_body, "HAKMEM_TINY_CACHE=0");
+}
+
+/* Fill every kind of cache there is; reclaim; all of it must be back. */
+UNIT_TEST(reclaim_collects_parked_caches_queues_slabs_pools_and_runs)
+{
+    start_with(NULL, NULL);
+    struct tiny_cache *parked = tiny_borrow(), *owner = tiny_borrow();
+    bool zero;
+    for (unsigned class = ss_class_of(1); class < SS_NCLASS; class += 3) {
+        char *p = tiny_refill(parked, class, &zero), *q = tiny_refill(owner, class, &zero);
+        REQUIRE(p != NULL && q != NULL);
+        memset(p, 1, ss_classes[class].size);
+        memset(q, 1, ss_classes[class].size);
+        tiny_give(parked, class, p);
+        tiny_send(parked, ss_word(q), q); /* to a queue its owner does not look into */
+    }
+    tiny_flush(owner);
+    void *run = ss_run_alloc(40, SS_UNIT, &zero);
+    memset(run, 1, 40 * SS_UNIT);
+    ss_run_free(run);
+    tiny_park(parked);
+    size_t full = hak_test_resident_bytes(), bytes = policy_reclaim();
+    REQUIRE(bytes >= 40 * SS_UNIT);
+    REQUIRE(hak_test_resident_bytes() + 40 * SS_UNIT <= full);
+    for (unsigned id = 1; id <= ss_nheaps(); id++) {
+        struct ss_heap_stats s = unit_heap(ss_heap_by_id(id));
+        REQUIRE(s.slabs == 0 && s.superslabs == 0);
+        for (unsigned c = 0; c < SS_NCLASS; c++)
+            REQUIRE(s.out[c] == 0);
+    }
+    REQUIRE(unit_region().dirty_bytes == 0 && unit_region().pooled_superslabs == 0);
+    REQUIRE(policy_reclaim() == 0);
+    ss_validate();
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_default_numbers_are_those_of_the_table),
+        cmocka_unit_test(heaps_follow_the_cpus_up_to_their_bound),
+        cmocka_unit_test(options_reach_their_tiers),
+        cmocka_unit_test(bins_keep_to_their_byte_budget_in_every_mode),
+        cmocka_unit_test(reclaim_collects_parked_caches_queues_slabs_pools_and_runs),
+    };
+    return cmocka_run_group_tests_name("policy", tests, NULL, NULL);
+}
