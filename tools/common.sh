@@ -1,10 +1,11 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: MIT
-# For tools/check and tools/demo: packages, Meson, builds in folders of their own.
+# For tools/check and tools/demo, which set $me: packages, Meson, builds in folders of their own.
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 root=$PWD
 
+# shellcheck disable=SC2154 # me
 say() { printf '%s: %s\n' "$me" "$*"; }
 die() {
     printf '%s: %s\n' "$me" "$*" >&2
@@ -56,9 +57,11 @@ need_meson() {
     if [[ ! -x $root/build-meson/bin/meson ]]; then
         say "Meson here is ${have/#0/missing}; installing a newer one into build-meson"
         need_packages python3-venv
-        python3 -m venv "$root/build-meson" >"$log" 2>&1 &&
-            "$root/build-meson/bin/pip" install -q 'meson>=1.0,<2' >>"$log" 2>&1 ||
-            { tail -n 20 "$log"; die "no Meson 1.0 to be had"; }
+        if ! { python3 -m venv "$root/build-meson" &&
+            "$root/build-meson/bin/pip" install -q 'meson>=1.0,<2'; } >"$log" 2>&1; then
+            tail -n 20 "$log"
+            die "no Meson 1.0 to be had"
+        fi
     fi
     PATH=$root/build-meson/bin:$PATH
 }

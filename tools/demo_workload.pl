@@ -10,7 +10,7 @@ sub random { $seed = ($seed * 1103515245 + 12345) & 0x7fffffff; return ($seed >>
 
 my (%sessions, @order, %words);
 my $sum = 0;
-my $requests = shift // 300_000;
+my $requests = shift // 240_000;
 for my $request (1 .. $requests) {
     my $id = sprintf 'session-%06d', random(40_000);
     my $line = join '&', map { "key$_=" . ('v' x random(60)) . random(1000) } 1 .. 6 + random(8);
