@@ -1,6 +1,7 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: MIT
-# For tools/check and tools/demo, which set $me: packages, Meson, builds in folders of their own.
+# For tools/check and tools/demo, which set $me: packages, Meson, builds in folders of their
+# own.
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 root=$PWD
@@ -19,18 +20,25 @@ as_root() {
 # need_packages PACKAGE...: install those of them that are missing and that this system has.
 need_packages() {
     local package missing=() absent=() known
-    command -v apt-get >/dev/null || { say "no apt-get here: expecting the packages $*"; return; }
+    if ! command -v apt-get >/dev/null; then
+        say "no apt-get here: expecting the packages $*"
+        return
+    fi
     for package in "$@"; do
-        dpkg-query -W -f '${Status}\n' "$package" 2>/dev/null | grep -q '^install ok installed' ||
+        [[ $(dpkg-query -W -f '${Status}' "$package" 2>/dev/null) == *" ok installed" ]] ||
             missing+=("$package")
     done
     [[ ${#missing[@]} == 0 ]] && return
     as_root apt-get update -qq || say "apt-get update failed; trying with the lists there are"
     known=()
     for package in "${missing[@]}"; do
-        if apt-cache show "$package" >/dev/null 2>&1; then known+=("$package"); else absent+=("$package"); fi
+        if apt-cache show "$package" >/dev/null 2>&1; then
+            known+=("$package")
+        else
+            absent+=("$package")
+        fi
     done
-    [[ ${#absent[@]} == 0 ]] || say "this system has no ${absent[*]}: what needs them is skipped"
+    [[ ${#absent[@]} == 0 ]] || say "this system has no ${absent[*]}: their tests are skipped"
     [[ ${#known[@]} == 0 ]] && return
     say "installing ${known[*]}"
     without_daemons env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq \
@@ -38,7 +46,8 @@ need_packages() {
         { tail -n 20 "$log"; die "apt-get install failed"; }
 }
 
-# without_daemons COMMAND...: as root, and no package it installs (redis-server) starts a service.
+# without_daemons COMMAND...: as root, and no package it installs (redis-server) starts a
+# service.
 without_daemons() {
     local policy=/usr/sbin/policy-rc.d status=0
     [[ -e $policy ]] && { as_root "$@"; return; }
@@ -49,7 +58,8 @@ without_daemons() {
     return $status
 }
 
-# need_meson: Meson 1.0 or later, from a Python environment of its own where the package is older.
+# need_meson: Meson 1.0 or later, from a Python environment of its own where the package is
+# older.
 need_meson() {
     local have
     have=$(meson --version 2>/dev/null || echo 0)
@@ -66,7 +76,8 @@ need_meson() {
     PATH=$root/build-meson/bin:$PATH
 }
 
-# build FOLDER MESON-OPTION...: configure once, compile. False, and the end of the log, on failure.
+# build FOLDER MESON-OPTION...: configure once, compile. False, and the end of the log, on
+# failure.
 build() {
     local folder=$1
     shift

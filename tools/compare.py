@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""compare.py libhakmem.so.1 COMMAND...: the command on the system malloc and on hakmem, in turns.
+"""compare.py libhakmem.so.1 COMMAND...: the command on the system malloc and on hakmem.
 
 Prints times and peak memory of both, and the statistics hakmem gives when the command ends. The
 command runs with an empty standard input; its output is compared between the two and not shown.
@@ -45,7 +45,8 @@ def run(command, library):
         env["HAKMEM_STATS"] = "1"
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         start = time.perf_counter()
-        child = subprocess.Popen(command, env=env, stdin=subprocess.DEVNULL, stdout=out, stderr=err)
+        child = subprocess.Popen(command, env=env, stdin=subprocess.DEVNULL, stdout=out,
+                                 stderr=err)
         loaded = bool(library) and is_loaded(child.pid, library)
         _, status, usage = os.wait4(child.pid, 0)
         wall = time.perf_counter() - start
@@ -53,7 +54,8 @@ def run(command, library):
         out.seek(0)
         err.seek(0)
         return Run(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss, child.returncode,
-                   hashlib.sha256(out.read()).digest(), err.read().decode(errors="replace"), loaded)
+                   hashlib.sha256(out.read()).digest(), err.read().decode(errors="replace"),
+                   loaded)
 
 
 def statistics_of(runs):
@@ -79,7 +81,7 @@ def print_table(runs):
             ("peak memory, median", "peak", statistics.median, mebibytes)]
     print(f"\n{'':22}{'system malloc':>15}{'hakmem':>15}{'hakmem/system':>15}")
     for label, field, fold, show in rows:
-        system, ours = (fold([getattr(r, field) for r in runs[kind]]) for kind in ("system", "hakmem"))
+        system, ours = (fold([getattr(r, field) for r in both]) for both in runs.values())
         ratio = f"{ours / system:.2f}" if system else "-"
         print(f"{label:22}{show(system):>15}{show(ours):>15}{ratio:>15}")
 
@@ -107,7 +109,8 @@ def main():
     lines = statistics_of(runs)
     loaded = sum(r.loaded or STATISTICS in r.errors for r in runs["hakmem"])
     if loaded == 0:
-        sys.exit("hakmem was not seen loaded: is the command linked statically, setuid, or over at once?")
+        sys.exit("hakmem was not seen loaded: is the command linked statically, setuid, or "
+                 "over at once?")
     print_table(runs)
     status = runs["hakmem"][0].status
     if status != 0:
@@ -115,8 +118,8 @@ def main():
     same = len({r.output for both in runs.values() for r in both}) == 1
     print(f"\nexit status {status} in all runs; output " +
           ("the same in all runs" if same else "differs between runs (times in it?)"))
-    print(f"hakmem loaded in {loaded} of {len(runs['hakmem'])} runs, by /proc/PID/maps or its own "
-          f"word: {os.path.realpath(library)}\n")
+    print(f"hakmem loaded in {loaded} of {len(runs['hakmem'])} runs, by /proc/PID/maps or its "
+          f"own word: {os.path.realpath(library)}\n")
     print("hakmem's own statistics (HAKMEM_STATS=1), last run:")
     print("\n".join("  " + line for line in lines) or
           "  none: the command ends by _exit, or closes its standard error before its end")

@@ -1,7 +1,7 @@
 #!/usr/bin/env perl
 # SPDX-License-Identifier: MIT
-# A web server's day in miniature, for tools/demo: parse requests, keep sessions, count words, build
-# answers, forget the oldest. Deterministic; prints a checksum.
+# A web server's day in miniature, for tools/demo: parse requests, keep sessions, count words,
+# build answers, forget the oldest. Deterministic; prints a checksum.
 use strict;
 use warnings;
 
@@ -13,7 +13,8 @@ my $sum = 0;
 my $requests = shift // 240_000;
 for my $request (1 .. $requests) {
     my $id = sprintf 'session-%06d', random(40_000);
-    my $line = join '&', map { "key$_=" . ('v' x random(60)) . random(1000) } 1 .. 6 + random(8);
+    my $line = join '&',
+        map { "key$_=" . ('v' x random(60)) . random(1000) } 1 .. 6 + random(8);
     my %field = map { split /=/, $_, 2 } split /&/, $line;
     if (!$sessions{$id}) {
         $sessions{$id} = { id => $id, history => [], body => '' };
@@ -22,7 +23,8 @@ for my $request (1 .. $requests) {
     my $session = $sessions{$id};
     push @{ $session->{history} }, { request => $request, field => \%field };
     shift @{ $session->{history} } if @{ $session->{history} } > 4;
-    $session->{body} = '<html>' . join('', map { "<td>$_</td><td>$field{$_}</td>" } sort keys %field);
+    $session->{body} =
+        '<html>' . join('', map { "<td>$_</td><td>$field{$_}</td>" } sort keys %field);
     $words{$_}++ for map { substr $_, -3 } values %field;
     $sum = ($sum * 31 + length $session->{body}) % 1_000_003;
     delete $sessions{ shift @order } if @order > 20_000;

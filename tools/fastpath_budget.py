@@ -1,17 +1,17 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""fastpath_budget.py SOURCE-ROOT golden.txt [--update]: hold malloc and free to a written budget.
+"""fastpath_budget.py SOURCE-ROOT golden.txt [--update]: hold malloc and free to a budget.
 
-Compiles src/api/hak_malloc.c as the release build does, with each compiler the table has rows for,
-and compares what the machine code holds with tests/fastpath/golden.txt, one row a function:
+Compiles src/api/hak_malloc.c as the release build does, with each compiler the table has rows
+for, and compares what the machine code holds with tests/fastpath/golden.txt, one row each:
 
     gcc-12 hak_malloc insn=13 call=0 push=0 jcc=2 lock=0 whole=15
 
-All counts but the last are of the hit path: from the entry, straight on at every conditional jump
-(the compiler lays the likely way out so), to the first return. Where straight on leads out of the
-function, into a slow path, the jump is the hit. insn: instructions, without padding. call, push:
-0, for it has no stack frame. jcc: conditional jumps on the way. lock: locked instructions. whole:
-all instructions of the function, its way out to the slow one with them.
+All counts but the last are of the hit path: from the entry, straight on at every conditional
+jump (the compiler lays the likely way out so), to the first return. Where straight on leads out
+of the function, into a slow path, the jump is the hit. insn: instructions, without padding.
+call, push: 0, for it has no stack frame. jcc: conditional jumps on the way. lock: locked
+instructions. whole: all instructions of the function, its way out to the slow one with them.
 
 A row that differs fails, a better one too: --update writes the table, and the review sees it.
 Exit 77 where none of the compilers is here, or the machine is no x86-64.
@@ -26,13 +26,14 @@ import tempfile
 
 COMPILERS = {"gcc-12": ("gcc-12", "gcc"), "clang-14": ("clang-14", "clang")}
 FUNCTIONS = ("hak_malloc", "hak_free")
-FLAGS = ("-std=gnu11 -O3 -fPIC -D_GNU_SOURCE -DHAK_CFG_DEBUG=0 -fvisibility=hidden -fno-builtin-malloc "
-         "-fno-builtin-calloc -fno-builtin-realloc -fno-builtin-free -w -Iinclude -Isrc").split()
+FLAGS = ("-std=gnu11 -O3 -fPIC -D_GNU_SOURCE -DHAK_CFG_DEBUG=0 -fvisibility=hidden "
+         "-fno-builtin-malloc -fno-builtin-calloc -fno-builtin-realloc -fno-builtin-free -w "
+         "-Iinclude -Isrc").split()
 PADDING = re.compile(r"nop|data16|cs nop|endbr64|xchg\s+%ax,%ax")
 
 
-def output(*command, cwd=None):
-    return subprocess.run(command, check=True, text=True, stdout=subprocess.PIPE, cwd=cwd).stdout
+def output(*command):
+    return subprocess.run(command, check=True, text=True, stdout=subprocess.PIPE).stdout
 
 
 def find_compiler(tag):
@@ -48,7 +49,8 @@ def disassemble(compiler, root):
     """{function: [(address, instruction)]} of hak_malloc.c"""
     with tempfile.TemporaryDirectory() as folder:
         thing = os.path.join(folder, "hak_malloc.o")
-        subprocess.run([compiler, *FLAGS, "-c", "src/api/hak_malloc.c", "-o", thing], check=True, cwd=root)
+        source = "src/api/hak_malloc.c"
+        subprocess.run([compiler, *FLAGS, "-c", source, "-o", thing], check=True, cwd=root)
         text = output("objdump", "-d", "--no-show-raw-insn", thing)
     functions = {}
     for name, body in re.findall(r"<([\w.]+)>:\n((?:.+\n)*)", text):
@@ -58,7 +60,7 @@ def disassemble(compiler, root):
 
 
 def hit_path(body, start=0, seen=()):
-    """The instructions from body[start] to the first return, as the head says; None: no way there."""
+    """The instructions from body[start] to the first return, as the head says; None: no way."""
     index = {at: i for i, (at, _) in enumerate(body)}
     path = []
     i = start
@@ -70,8 +72,9 @@ def hit_path(body, start=0, seen=()):
         if what.startswith("ret"):
             return path
         if what.startswith("j"):
-            target = index.get(int(m[1], 16)) if (m := re.match(r"\w+ ([0-9a-f]+)\b", what)) else None
-            ways = ([] if what.startswith("jmp") else [i + 1]) + ([] if target is None else [target])
+            ways = [] if what.startswith("jmp") else [i + 1]
+            if m := re.match(r"\w+ ([0-9a-f]+)\b", what):
+                ways += [index[int(m[1], 16)]] if int(m[1], 16) in index else []
             for way in ways:
                 if (rest := hit_path(body, way, seen)) is not None:
                     return path + rest

@@ -1,6 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# libhakmem.a from the static libraries of the tiers: make_archive.sh LD OBJCOPY AR OUT TMPDIR LIB...
+# libhakmem.a from the static libraries of the tiers: make_archive.sh LD OBJCOPY AR OUT TMPDIR
+# LIB...
 set -eu
 ld=$1 objcopy=$2 ar=$3 out=$4 tmp=$5
 shift 5

@@ -21,8 +21,8 @@ def read(path):
                 continue
             if m := ROW.fullmatch(line):
                 name, kind, fast, balanced, lean, low, high, unit, text = m.groups()
-                rows.append(Option(name, kind.lower(), (fast, balanced, lean), low, high, unit, [],
-                                   text))
+                rows.append(Option(name, kind.lower(), (fast, balanced, lean), low, high, unit,
+                                   [], text))
             elif m := CHOICE.fullmatch(line):
                 words = m[3].split("|")
                 word = words[int(m[2])]

@@ -3,8 +3,8 @@
 """check_abi.py symbols.txt libhakmem.so|libhakmem.a: the library exports what the list says.
 
 A line of the list is a name and its version ("-": none, as interposing on the C library needs),
-and "shared" where libhakmem.a leaves it out. For the shared library the dynamic section is checked
-too: its name, what it needs, and that it can be preloaded and never unloaded.
+and "shared" where libhakmem.a leaves it out. For the shared library the dynamic section is
+checked too: its name, what it needs, and that it can be preloaded and never unloaded.
 """
 import subprocess
 import sys
@@ -32,8 +32,8 @@ def exported(library, shared):
 
 def dynamic_faults(library):
     text = output("readelf", "-dW", library)
-    needed = {line.split("[")[1].rstrip("]") for line in text.splitlines() if "(NEEDED)" in line}
-    for name in sorted(needed):
+    lines = [line for line in text.splitlines() if "(NEEDED)" in line]
+    for name in sorted(line.split("[")[1].rstrip("]") for line in lines):
         if not name.startswith(("libc.so.", "ld-linux")):
             yield f"needs {name}: a malloc may need the C library alone"
     for want in ("soname: [libhakmem.so.1]", "NODELETE", "NOW", "STATIC_TLS"):

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * A program that links with hakmem: its malloc is hakmem's, and both sets of names share a heap.
- * A foreign pointer would end it, so each free below is a check.
+ * A program that links with hakmem: its malloc is hakmem's, and both sets of names share a
+ * heap. A foreign pointer would end it, so each free below is a check.
  */
 #include <hakmem.h>
 

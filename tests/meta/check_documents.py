@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""check_documents.py SOURCE-ROOT: what doc/*.md, README.md and CONTRIBUTING.md name in backticks exists.
+"""check_documents.py SOURCE-ROOT: what the documents name in backticks exists.
 
-Checked are functions, types and constants that carry one of our prefixes, HAKMEM_ variables, and
-paths that start with a folder of the tree. doc/why is history and may name what is gone.
+The documents: doc/*.md, README.md and CONTRIBUTING.md; doc/why is history and may name what is
+gone. The names: functions, types and constants that carry one of our prefixes, HAKMEM_ names,
+and paths that start with a folder of the tree.
 """
 import pathlib
 import re
@@ -13,13 +14,15 @@ root = pathlib.Path(sys.argv[1])
 sys.path.insert(0, str(root / "tools"))
 import options  # noqa: E402
 
-NAME = re.compile(r"\b(?:hak|tiny|ss|superslab|mid|large|policy|os|elo|ace|batch)_[a-z0-9_]*[a-z0-9]\b|"
+NAME = re.compile(r"\b(?:hak|tiny|ss|superslab|mid|large|policy|os|elo|ace|batch)_"
+                  r"[a-z0-9_]*[a-z0-9]\b|"
                   r"\b(?:HAK|TINY|SS|MID|LARGE|POLICY)_[A-Z0-9_]*[A-Z0-9]\b")
 VARIABLE = re.compile(r"\bHAKMEM_[A-Z0-9_]*[A-Z0-9]\b(?!_?\*)")
 PATH = re.compile(r"^(?:src|include|tests|tools|doc|man|bench|subprojects|cmake)/[\w./-]*")
 
 source = "\n".join(p.read_text(errors="replace") for top in ("src", "include", "tests")
-                   for p in (root / top).rglob("*") if p.suffix in (".c", ".h", ".def", ".build"))
+                   for p in (root / top).rglob("*")
+                   if p.suffix in (".c", ".h", ".def", ".build"))
 words = set(re.findall(r"\w+", source))
 variables = {options.variable(o) for o in options.read(root / "src/base/options.def")}
 
@@ -32,7 +35,7 @@ def faults_in(span):
         if name not in variables and name not in words:
             yield f"`{name}`: no such option in src/base/options.def"
     if (m := PATH.match(span)) and not (root / m[0]).exists():
-        if not (set("*<{") & set(span[len(m[0]):][:1])): # `tests/<suite>`: a pattern, not a file
+        if span[len(m[0]):][:1] not in tuple("*<{"): # `tests/<suite>`: a pattern, not a file
             yield f"`{m[0]}`: no such file"
 
 

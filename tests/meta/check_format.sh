@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# check_format.sh SOURCE-ROOT: every C file is as clang-format 14 writes it. Another version writes
-# other lines, so without that one the test is skipped (77).
+# check_format.sh SOURCE-ROOT: every C file is as clang-format 14 writes it. Another version
+# writes other lines, so without that one the test is skipped (77).
 set -eu
 cd "$1"
 format=$(command -v clang-format-14 || command -v clang-format) || format=
@@ -13,4 +13,4 @@ case $([ -n "$format" ] && "$format" --version) in
     ;;
 esac
 find src include tests bench tools -name '*.[ch]' -exec "$format" --dry-run -Werror {} +
-echo "$(find src include tests bench tools -name '*.[ch]' | wc -l) files are as clang-format 14 writes them"
+echo "every C file is as clang-format 14 writes it"

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""check_headers.py SOURCE-ROOT COMPILER...: each header compiles when it is the only include."""
+"""check_headers.py SOURCE-ROOT COMPILER...: each header compiles as the only include."""
 import os
 import pathlib
 import subprocess
@@ -9,9 +9,11 @@ import sys
 root = pathlib.Path(sys.argv[1])
 compiler = sys.argv[2:]
 FLAGS = ["-std=gnu11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Wundef", "-Wno-unused-parameter",
-         "-Wno-unused-function", "-Werror", "-fsyntax-only", "-Iinclude", "-Isrc", "-x", "c", "-"]
+         "-Wno-unused-function", "-Werror", "-fsyntax-only", "-Iinclude", "-Isrc", "-x", "c",
+         "-"]
 
-headers = sorted(p.relative_to(root) for top in ("src", "include") for p in (root / top).rglob("*.h"))
+headers = sorted(p.relative_to(root) for top in ("src", "include")
+                 for p in (root / top).rglob("*.h"))
 failed = []
 for header in headers:
     name = os.path.join(*header.parts[1:])

@@ -1,17 +1,18 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""check_system.py src: only src/os makes system calls or asks which system or processor it is on."""
+"""check_system.py src: only src/os makes system calls or asks which system it is on."""
 import pathlib
 import re
 import sys
 
-CALLS = ("mmap munmap mremap madvise process_madvise mprotect mincore mbind set_mempolicy getcpu futex "
-         "syscall brk sbrk open openat close read write pread readlink prctl getrlimit setrlimit "
-         "sysconf getpagesize getauxval sched_yield sched_getaffinity sched_getcpu nanosleep usleep "
-         "clock_gettime gettimeofday raise kill getpid gettid fork")
+CALLS = ("mmap munmap mremap madvise process_madvise mprotect mincore mbind set_mempolicy "
+         "getcpu futex syscall brk sbrk open openat close read write pread readlink prctl getrlimit "
+         "setrlimit sysconf getpagesize getauxval sched_yield sched_getaffinity sched_getcpu "
+         "nanosleep usleep clock_gettime gettimeofday raise kill getpid gettid fork")
 FORBIDDEN = re.compile(r"__linux__|__linux\b|__x86_64__|__aarch64__|__GLIBC__|\bSYS_\w+|"
-                       r"<sys/(?:mman|syscall|resource)\.h>|<linux/|<(?:immintrin|emmintrin|x86intrin)\.h>|"
-                       r"\basm\b|(?<![\w.>])(?:" + "|".join(CALLS.split()) + r")\s*\(")
+                       r"<sys/(?:mman|syscall|resource)\.h>|<linux/|"
+                       r"<(?:immintrin|emmintrin|x86intrin)\.h>|\basm\b|"
+                       r"(?<![\w.>])(?:" + "|".join(CALLS.split()) + r")\s*\(")
 NOISE = re.compile(r'/\*.*?\*/|//[^\n]*|"(?:\\.|[^"\\\n])*"', re.S)
 
 
