@@ -17,26 +17,29 @@
 static struct os_lock init_lock;
 static _Atomic bool ready;
 
-/* Lock order, which fork takes and keeps whole: park, heaps, region, mappings. */
+/* Lock order, which fork takes and keeps whole: park, heaps, region, mappings. Handlers that other
+ * code registered before us run between ours and the fork; they pass the locks (os.h). */
 static void fork_prepare(void)
 {
     tiny_fork_prepare();
     ss_fork_prepare();
     large_fork_prepare();
+    os_fork_begin();
 }
 
 static void fork_parent(void)
 {
-    large_fork_parent();
-    ss_fork_parent();
-    tiny_fork_parent();
+    os_fork_end();
+    large_fork_end();
+    ss_fork_end();
+    tiny_fork_end();
 }
 
 static void fork_child(void)
 {
-    large_fork_child();
     ss_fork_child();
     tiny_fork_child();
+    fork_parent();
 }
 
 static bool init_once(void)

@@ -50,7 +50,6 @@ struct large_stats {
 void large_stats(struct large_stats *out);
 
 void large_fork_prepare(void);
-void large_fork_parent(void);
-void large_fork_child(void);
+void large_fork_end(void);
 
 #endif /* HAK_LARGE_H */

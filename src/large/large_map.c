@@ -147,15 +147,10 @@ void large_stats(struct large_stats *out)
 
 void large_fork_prepare(void)
 {
-    os_lock(&lock);
+    os_lock_fork(&lock);
 }
 
-void large_fork_parent(void)
+void large_fork_end(void)
 {
-    os_unlock(&lock);
-}
-
-void large_fork_child(void)
-{
-    os_lock_reset(&lock);
+    os_lock_fork_end(&lock);
 }

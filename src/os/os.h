@@ -58,21 +58,34 @@ bool os_fork_hooks(void (*prepare)(void), void (*parent)(void), void (*child)(vo
  * (AT_SECURE), where the environment belongs to somebody else. */
 const char *const *os_environ(void);
 
-/* ---- Lock: a futex word, 4 bytes, no allocation, fork-safe by os_lock_reset. ----
+/* ---- Lock: a futex word, 4 bytes, no allocation (Drepper, "Futexes Are Tricky", 2011). ----
  *
- * 0 free, 1 held, 2 held and somebody sleeps (Drepper, "Futexes Are Tricky", 2011, mutex 2). */
+ * A fork takes all locks with os_lock_fork and keeps them until os_lock_fork_end. Meanwhile the
+ * forking thread passes through each as if it were free: handlers of the program that run between
+ * ours may allocate, on both sides. */
+enum os_lock_word {
+    OS_LOCK_FREE,
+    OS_LOCK_HELD,
+    OS_LOCK_AWAITED, /* held, and somebody sleeps */
+    OS_LOCK_FORK,    /* held by a fork */
+};
+
 struct os_lock {
     _Atomic uint32_t word;
 };
 
 HAK_SLOW void os_lock_wait(struct os_lock *l); /* contended acquire */
-HAK_SLOW void os_lock_wake(struct os_lock *l); /* release with sleepers */
+HAK_SLOW void os_lock_wake(struct os_lock *l); /* release with sleepers, or inside a fork */
+
+static inline bool os_lock_change(struct os_lock *l, uint32_t from, uint32_t to)
+{
+    return atomic_compare_exchange_strong_explicit(&l->word, &from, to, memory_order_acq_rel,
+                                                   memory_order_relaxed);
+}
 
 static inline bool os_lock_try(struct os_lock *l)
 {
-    uint32_t free = 0;
-    return atomic_compare_exchange_strong_explicit(&l->word, &free, 1, memory_order_acquire,
-                                                   memory_order_relaxed);
+    return os_lock_change(l, OS_LOCK_FREE, OS_LOCK_HELD);
 }
 
 static inline void os_lock(struct os_lock *l)
@@ -83,19 +96,20 @@ static inline void os_lock(struct os_lock *l)
 
 static inline void os_unlock(struct os_lock *l)
 {
-    if (HAK_UNLIKELY(atomic_exchange_explicit(&l->word, 0, memory_order_release) == 2))
+    if (HAK_UNLIKELY(!os_lock_change(l, OS_LOCK_HELD, OS_LOCK_FREE)))
         os_lock_wake(l);
 }
 
 static inline void os_lock_assert_held(struct os_lock *l)
 {
-    HAK_ASSERT(atomic_load_explicit(&l->word, memory_order_relaxed) != 0);
+    HAK_ASSERT(atomic_load_explicit(&l->word, memory_order_relaxed) != OS_LOCK_FREE);
 }
 
-/* In a fork child: nobody else is alive to hold it. */
-static inline void os_lock_reset(struct os_lock *l)
-{
-    atomic_store_explicit(&l->word, 0, memory_order_relaxed);
-}
+/* Acquire for a fork; after the last one os_fork_begin makes the calling thread the one that
+ * passes. In the parent and in the child os_fork_end, then os_lock_fork_end on each. */
+void os_lock_fork(struct os_lock *l);
+void os_fork_begin(void);
+void os_fork_end(void);
+void os_lock_fork_end(struct os_lock *l);
 
 #endif /* HAK_OS_H */

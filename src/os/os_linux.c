@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/futex.h>
 #include <pthread.h>
 #include <sched.h>
@@ -280,22 +281,65 @@ static void spin_pause(void)
 #endif
 }
 
+static _Atomic(void *) fork_thread; /* the thread pointer of the one that forks; else NULL */
+
+static bool inside_own_fork(void)
+{
+    return atomic_load_explicit(&fork_thread, memory_order_relaxed) ==
+           __builtin_thread_pointer();
+}
+
 void os_lock_wait(struct os_lock *l)
 {
     /* Held for tens of nanoseconds as a rule: look again before asking the kernel. Not on one
      * CPU, where nobody can let go while we look. */
     for (unsigned i = 0; i < 100 && os.ncpus > 1; i++) {
         spin_pause();
-        if (atomic_load_explicit(&l->word, memory_order_relaxed) == 0 && os_lock_try(l))
+        if (atomic_load_explicit(&l->word, memory_order_relaxed) == OS_LOCK_FREE &&
+            os_lock_try(l))
             return;
     }
-    while (atomic_exchange_explicit(&l->word, 2, memory_order_acquire) != 0)
-        (void)futex(&l->word, FUTEX_WAIT, 2);
+    for (;;) {
+        uint32_t word = atomic_load_explicit(&l->word, memory_order_relaxed);
+        if (word == OS_LOCK_FREE && os_lock_change(l, OS_LOCK_FREE, OS_LOCK_AWAITED))
+            return;
+        if (word == OS_LOCK_FORK && inside_own_fork())
+            return;
+        if (word == OS_LOCK_HELD && os_lock_change(l, OS_LOCK_HELD, OS_LOCK_AWAITED))
+            word = OS_LOCK_AWAITED;
+        if (word == OS_LOCK_AWAITED || word == OS_LOCK_FORK)
+            (void)futex(&l->word, FUTEX_WAIT, word);
+    }
 }
 
 void os_lock_wake(struct os_lock *l)
 {
-    (void)futex(&l->word, FUTEX_WAKE, 1);
+    if (os_lock_change(l, OS_LOCK_AWAITED, OS_LOCK_FREE))
+        (void)futex(&l->word, FUTEX_WAKE, 1);
+    else /* the fork goes on holding it */
+        HAK_ASSERT(inside_own_fork());
+}
+
+void os_lock_fork(struct os_lock *l)
+{
+    os_lock(l);
+    atomic_store_explicit(&l->word, OS_LOCK_FORK, memory_order_relaxed);
+}
+
+void os_fork_begin(void)
+{
+    atomic_store_explicit(&fork_thread, __builtin_thread_pointer(), memory_order_relaxed);
+}
+
+void os_fork_end(void)
+{
+    atomic_store_explicit(&fork_thread, NULL, memory_order_relaxed);
+}
+
+void os_lock_fork_end(struct os_lock *l)
+{
+    atomic_store_explicit(&l->word, OS_LOCK_FREE, memory_order_release);
+    (void)futex(&l->word, FUTEX_WAKE, INT_MAX); /* those that slept before the fork as well */
 }
 
 /* What base needs from the system. */

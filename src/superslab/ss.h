@@ -270,11 +270,11 @@ void ss_region_stats(struct ss_region_stats *out);
 /* Memory for hakmem's own records: zero, cache-line aligned, never freed. NULL: none. */
 void *ss_meta_alloc(size_t bytes);
 
-/* ---- Fork. prepare takes every lock here, in order; parent and child let go. The child also
- * empties the remote-free queues, which a thread may have been writing while memory was copied. */
+/* ---- Fork. prepare takes every lock here, in order; end lets go, in parent and child. Before it
+ * the child empties the remote-free queues, which threads may have been writing meanwhile. */
 void ss_fork_prepare(void);
-void ss_fork_parent(void);
 void ss_fork_child(void);
+void ss_fork_end(void);
 
 /* Walk everything and abort on a broken invariant. Tests, and debug level 2. */
 void ss_validate(void);

@@ -252,29 +252,27 @@ void ss_fork_prepare(void)
         ss_heap_drain(heaps[id]); /* what the child would lose */
     for (unsigned locked = 0;;) {
         while (locked < ss_nheaps())
-            os_lock(&heaps[++locked]->lock);
-        os_lock(&ss_region.lock);
+            os_lock_fork(&heaps[++locked]->lock);
+        os_lock_fork(&ss_region.lock);
         fork_locked = locked;
         if (locked == ss_nheaps())
             return;
-        os_unlock(&ss_region.lock); /* one was born meanwhile; heaps come before the region */
+        os_lock_fork_end(&ss_region.lock); /* one was born; heaps come before the region */
     }
 }
 
-void ss_fork_parent(void)
+void ss_fork_end(void)
 {
     unsigned locked = fork_locked;
-    os_unlock(&ss_region.lock);
+    os_lock_fork_end(&ss_region.lock);
     for (unsigned id = locked; id >= 1; id--)
-        os_unlock(&heaps[id]->lock);
+        os_lock_fork_end(&heaps[id]->lock);
 }
 
 void ss_fork_child(void)
 {
-    os_lock_reset(&ss_region.lock);
     for (unsigned id = 1; id <= ss_nheaps(); id++) {
         struct ss_heap *h = heaps[id];
-        os_lock_reset(&h->lock);
         atomic_store_explicit(&h->nthreads, 0, memory_order_relaxed);
         /* Pages are copied one after another while other threads run on: a chain pushed in that
          * time may be here without its links. Those few blocks are given up. */

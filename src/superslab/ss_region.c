@@ -177,20 +177,27 @@ size_t ss_units_purge(size_t first, size_t units)
     return bytes;
 }
 
+/* Chunks double, so that ten thousand caches are a dozen mappings, not hundreds. */
+static void meta_grow_locked(size_t bytes)
+{
+    size_t least = HAK_ALIGN_UP(bytes, HAK_MAX(os_page_size(), (size_t)SS_UNIT));
+    size_t chunk = HAK_MAX(HAK_ALIGN_UP(ss_region.meta_bytes, (size_t)SS_UNIT), 4 * least);
+    char *p = os_map(chunk, os_page_size());
+    if (p == NULL)
+        p = os_map(chunk = least, os_page_size());
+    if (p != NULL) {
+        ss_region.meta = p;
+        ss_region.meta_end = p + chunk;
+    }
+}
+
 void *ss_meta_alloc(size_t bytes)
 {
-    enum { CHUNK = 256 * 1024 };
     bytes = HAK_ALIGN_UP(bytes, (size_t)HAK_LINE);
-    HAK_ASSERT(bytes <= CHUNK);
     void *p = NULL;
     os_lock(&ss_region.lock);
-    if ((size_t)(ss_region.meta_end - ss_region.meta) < bytes) {
-        char *chunk = os_map(CHUNK, os_page_size());
-        if (chunk != NULL) {
-            ss_region.meta = chunk;
-            ss_region.meta_end = chunk + CHUNK;
-        }
-    }
+    if ((size_t)(ss_region.meta_end - ss_region.meta) < bytes)
+        meta_grow_locked(bytes);
     if ((size_t)(ss_region.meta_end - ss_region.meta) >= bytes) {
         p = ss_region.meta;
         ss_region.meta += bytes;

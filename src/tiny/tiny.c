@@ -10,7 +10,7 @@ struct tiny_params tiny_params;
 
 enum {
     CAP_START_BYTES = 2048, /* of a list, when capacities adapt */
-    SWEEP_TICKS = 1024,
+    SWEEP_TICKS = 256,
 };
 
 static uint32_t cap_start(unsigned class)
@@ -34,26 +34,77 @@ static void cap_grow(struct tiny_cache *tc, unsigned class)
     tc->cap[class] = HAK_MIN(HAK_MAX(tc->cap[class] * 2, 1u), tiny_params.cap_max[class]);
 }
 
-/* A class without a miss since the last sweep gives up its spare list and half its capacity. */
+static void out_flush(struct tiny_out *o)
+{
+    if (o->count == 0)
+        return;
+    struct ss_chain chain = {o->head, o->tail, o->count, false};
+    o->count = 0;
+    o->head = NULL;
+    ss_send_home(o->word, &chain);
+}
+
+static void list_flush(struct tiny_cache *tc, void **list)
+{
+    void *blocks = *list;
+    *list = NULL;
+    if (blocks != NULL)
+        ss_flush(tc->heap, blocks);
+}
+
+static void bin_flush(struct tiny_cache *tc, unsigned class)
+{
+    struct tiny_bin *bin = &tc->bin[class];
+    list_flush(tc, &bin->head);
+    list_flush(tc, &bin->spare);
+    tc->cap[class] = cap_start(class);
+    bin_room_set(tc, class, 0);
+}
+
+/* Changes with every push and pop, as good as surely. */
+static uint32_t bin_mark(const struct tiny_bin *bin)
+{
+    return (uint32_t)((uintptr_t)bin->head >> 4) ^ (uint32_t)(bin->room >> TINY_ROOM_SHIFT)
+                                                       << 20;
+}
+
+/* What is idle decays. A bin that has not moved since the last sweep is emptied: a few cached
+ * blocks of a class that went out of use would hold as many slabs. One that moved without a miss
+ * gives up its spare list and half its capacity. */
 static void cache_sweep(struct tiny_cache *tc)
 {
-    for (unsigned c = 0; c < SS_NCLASS; c++) {
+    for (unsigned c = 1; c < SS_NCLASS; c++) {
         struct tiny_bin *bin = &tc->bin[c];
-        if (!tc->missed[c] && bin->spare != NULL) {
-            ss_flush(tc->heap, bin->spare);
-            bin->spare = NULL;
+        if (bin->head == NULL && bin->spare == NULL)
+            continue;
+        if (bin_mark(bin) == tc->mark[c]) {
+            bin_flush(tc, c);
+        } else if (!tc->missed[c] && bin->spare != NULL) {
+            list_flush(tc, &bin->spare);
             uint32_t cut = tc->cap[c] - HAK_MAX(tc->cap[c] / 2, cap_start(c));
             tc->cap[c] -= cut;
             bin->room -= HAK_MIN(bin->room, (uint64_t)cut << TINY_ROOM_SHIFT);
         }
+        tc->mark[c] = bin_mark(bin);
         tc->missed[c] = 0;
     }
+    for (unsigned i = 0; i < TINY_NOUT; i++)
+        out_flush(&tc->out[i]);
 }
 
 static void cache_tick(struct tiny_cache *tc)
 {
     if (HAK_UNLIKELY(++tc->ticks % SWEEP_TICKS == 0) && tiny_params.adapt)
         cache_sweep(tc);
+}
+
+/* The region had to grow: before it does so again, collect what nobody uses. */
+static HAK_SLOW void unused_collect(struct tiny_cache *tc)
+{
+    if (tiny_params.adapt)
+        cache_sweep(tc);
+    ss_drain_parked();
+    tiny_flush_parked(tiny_params.park_decay_ns);
 }
 
 void *tiny_refill(struct tiny_cache *tc, unsigned class, bool *zero)
@@ -79,11 +130,10 @@ void *tiny_refill(struct tiny_cache *tc, unsigned class, bool *zero)
     bin->head = chain.head;
     *zero = chain.zero;
     bin_room_set(tc, class, chain.count);
-    if (HAK_UNLIKELY(grew)) { /* before the next superslab, look for what nobody uses */
-        ss_drain_parked();
-        tiny_flush_parked(tiny_params.park_decay_ns);
-    }
-    return tiny_pop(bin);
+    void *p = tiny_pop(bin);
+    if (HAK_UNLIKELY(grew))
+        unused_collect(tc);
+    return p;
 }
 
 void tiny_give(struct tiny_cache *tc, unsigned class, void *p)
@@ -110,16 +160,6 @@ void tiny_give(struct tiny_cache *tc, unsigned class, void *p)
     bin->room -= TINY_ROOM_ONE;
 }
 
-static void out_flush(struct tiny_out *o)
-{
-    if (o->count == 0)
-        return;
-    struct ss_chain chain = {o->head, o->tail, o->count, false};
-    o->count = 0;
-    o->head = NULL;
-    ss_send_home(o->word, &chain);
-}
-
 void tiny_send(struct tiny_cache *tc, uint32_t word, void *p)
 {
     unsigned class = ss_word_class(word);
@@ -139,17 +179,8 @@ void tiny_send(struct tiny_cache *tc, uint32_t word, void *p)
 
 void tiny_flush(struct tiny_cache *tc)
 {
-    for (unsigned c = 0; c < SS_NCLASS; c++) {
-        struct tiny_bin *bin = &tc->bin[c];
-        void *lists[] = {bin->head, bin->spare};
-        bin->head = bin->spare = NULL;
-        tc->cap[c] = cap_start(c);
-        bin_room_set(tc, c, 0);
-        for (unsigned i = 0; i < 2; i++) {
-            if (lists[i] != NULL)
-                ss_flush(tc->heap, lists[i]);
-        }
-    }
+    for (unsigned c = 0; c < SS_NCLASS; c++)
+        bin_flush(tc, c);
     for (unsigned i = 0; i < TINY_NOUT; i++)
         out_flush(&tc->out[i]);
 }

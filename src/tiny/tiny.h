@@ -69,7 +69,8 @@ struct tiny_cache {
     uint32_t node;             /* [const] of the heap */
     uint32_t ticks;            /* slow operations so far */
     uint32_t cap[SS_NCLASS];   /* blocks a list may hold */
-    uint8_t missed[SS_NCLASS]; /* since the last sweep */
+    uint32_t mark[SS_NCLASS];  /* of the bin, at the last sweep */
+    uint8_t missed[SS_NCLASS]; /* since then */
     struct tiny_out out[TINY_NOUT];
     struct tiny_cache *next, *prev; /* [park lock] parked list, circular */
     struct tiny_cache *all;         /* [park lock] every cache there is */
@@ -121,10 +122,10 @@ unsigned tiny_ncaches(void);
 size_t tiny_cached_bytes(void);
 
 void tiny_fork_prepare(void);
-void tiny_fork_parent(void);
 /* Only the forking thread lives on: the lists of the others, caught in mid-write, are given up
  * and their caches parked empty. */
 void tiny_fork_child(void);
+void tiny_fork_end(void);
 
 /* Walk one cache and abort on a broken invariant. Tests, and debug level 2. */
 void tiny_validate(const struct tiny_cache *tc);

@@ -199,12 +199,12 @@ size_t tiny_cached_bytes(void)
 
 void tiny_fork_prepare(void)
 {
-    os_lock(&park_lock);
+    os_lock_fork(&park_lock);
 }
 
-void tiny_fork_parent(void)
+void tiny_fork_end(void)
 {
-    os_unlock(&park_lock);
+    os_lock_fork_end(&park_lock);
 }
 
 /* Blocks in the lists stay "out" of their slabs for good: lost to the child, but harmless. */
@@ -221,7 +221,6 @@ static void cache_abandon(struct tiny_cache *tc)
 
 void tiny_fork_child(void)
 {
-    os_lock_reset(&park_lock);
     for (struct tiny_cache *tc = all_caches; tc != NULL; tc = tc->all) {
         if (tc == tiny_self)
             atomic_store_explicit(&tc->heap->nthreads, 1, memory_order_relaxed);

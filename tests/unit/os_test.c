@@ -176,7 +176,14 @@ static void the_lock_excludes(void **state)
     assert_int_equal(counter, 200000);
     assert_true(os_lock_try(&lock));
     assert_false(os_lock_try(&lock));
-    os_lock_reset(&lock);
+    os_unlock(&lock);
+    os_lock_fork(&lock);
+    os_fork_begin();
+    os_lock(&lock); /* the forking thread passes */
+    os_unlock(&lock);
+    assert_false(os_lock_try(&lock)); /* and it is held still */
+    os_fork_end();
+    os_lock_fork_end(&lock);
     assert_true(os_lock_try(&lock));
     os_unlock(&lock);
     errno = 4321; /* pthread_create sets it */
