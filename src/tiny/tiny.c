@@ -127,10 +127,10 @@ void *tiny_refill(struct tiny_cache *tc, unsigned class, bool *zero)
     uint32_t want = HAK_MAX(tc->cap[class] / 2, 1u);
     if (!ss_refill(tc->heap, class, want, &chain, &grew))
         return NULL;
-    bin->head = chain.head;
+    void *p = chain.head;
     *zero = chain.zero;
-    bin_room_set(tc, class, chain.count);
-    void *p = tiny_pop(bin);
+    bin->head = ss_next(p);
+    bin_room_set(tc, class, chain.count - 1);
     if (HAK_UNLIKELY(grew))
         unused_collect(tc);
     return p;
