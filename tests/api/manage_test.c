@@ -23,6 +23,10 @@ void __libc_free(void *);
 void *__libc_memalign(size_t, size_t);
 void *__libc_valloc(size_t);
 void *__libc_pvalloc(size_t);
+void __libc_cfree(void *);
+int __posix_memalign(void **, size_t, size_t);
+struct mallinfo __libc_mallinfo(void);
+int __libc_mallopt(int, int);
 
 static void mallinfo2_follows_the_heap(void **state)
 {
@@ -124,22 +128,40 @@ static void malloc_info_refuses_unknown_options(void **state)
     assert_int_not_equal(malloc_info(1, stdout), 0);
 }
 
-static void print_malloc_stats(void *unused)
-{
-    malloc_stats();
-    REQUIRE(lseek(STDERR_FILENO, 0, SEEK_CUR) > 50);
-}
+static char stats[2][65536];
 
-static void malloc_stats_writes_to_stderr(void **state)
+/* What malloc_stats or malloc_info writes now. */
+static void capture(char *text, size_t size, bool info)
 {
-    int keep = dup(STDERR_FILENO);
+    memset(text, 0, size);
     FILE *f = tmpfile();
-    assert_true(keep >= 0 && f != NULL);
+    assert_non_null(f);
+    int keep = dup(STDERR_FILENO);
     dup2(fileno(f), STDERR_FILENO);
-    print_malloc_stats(NULL);
+    if (info)
+        (void)malloc_info(0, f);
+    else
+        malloc_stats();
     dup2(keep, STDERR_FILENO);
     close(keep);
+    fflush(f);
+    rewind(f);
+    assert_true(fread(text, 1, size - 1, f) > 50);
     fclose(f);
+}
+
+static void malloc_stats_and_malloc_info_speak_of_what_is_allocated(void **state)
+{
+    for (int info = 0; info < 2; info++) {
+        capture(stats[0], sizeof(stats[0]), info); /* tmpfile's own blocks are there now */
+        capture(stats[0], sizeof(stats[0]), info);
+        void *p = t_malloc(123 * MIB);
+        capture(stats[1], sizeof(stats[1]), info);
+        t_free(p);
+        const char *mapped = info ? "128974848" : "123.0 MiB";
+        assert_null(strstr(stats[0], mapped));
+        assert_non_null(strstr(stats[1], mapped));
+    }
 }
 
 /* hak_usable_size would abort on a block of another heap. */
@@ -149,11 +171,19 @@ static void the_libc_aliases_allocate_from_our_heap(void **state)
                  __libc_memalign(64, 100), __libc_valloc(100),    __libc_pvalloc(100)};
     for (size_t i = 0; i < sizeof(p) / sizeof(p[0]); i++) {
         assert_true(hak_usable_size(p[i]) >= 100);
-        if (i % 2 == 0)
+        if (i % 3 == 0)
             __libc_free(p[i]);
+        else if (i % 3 == 1)
+            __libc_cfree(p[i]);
         else
             cfree(p[i]);
     }
+    void *q = NULL;
+    assert_int_equal(__posix_memalign(&q, 64, 40 * MIB), 0);
+    assert_true(hak_usable_size(q) >= 40 * MIB);
+    assert_true(__libc_mallinfo().hblkhd >= (int)(40 * MIB));
+    __libc_free(q);
+    assert_int_equal(__libc_mallopt(12345, 1), 0);
 }
 
 static void blocks_of_the_c_library_are_ours(void **state)
@@ -188,7 +218,7 @@ int main(void)
         cmocka_unit_test(malloc_trim_gives_memory_back_and_says_so),
         cmocka_unit_test(malloc_info_writes_well_formed_xml),
         cmocka_unit_test(malloc_info_refuses_unknown_options),
-        cmocka_unit_test(malloc_stats_writes_to_stderr),
+        cmocka_unit_test(malloc_stats_and_malloc_info_speak_of_what_is_allocated),
         cmocka_unit_test(the_libc_aliases_allocate_from_our_heap),
         cmocka_unit_test(blocks_of_the_c_library_are_ours),
         cmocka_unit_test(both_sets_of_names_share_one_heap),

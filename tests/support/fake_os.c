@@ -20,6 +20,9 @@ static struct {
     _Atomic uint64_t fail_from, fail_until; /* of `calls`, counted from 1; until is exclusive */
 } counts[FAKE_OS_N_KINDS] = {[FAKE_OS_ANY] = {.fail_from = 1, .fail_until = UINT64_MAX}};
 
+static _Atomic uint64_t random_seed;
+static _Atomic unsigned random_percent;
+
 static struct os_lock last_lock;
 static struct fake_os_call last[FAKE_OS_N_KINDS]; /* [lock: last_lock] */
 static _Atomic size_t held_bytes;
@@ -41,6 +44,7 @@ void fake_os_reset(void)
         counts[k].fail_from = 0;
         counts[k].fail_until = 0;
     }
+    random_percent = 0;
     claim.page_size = 0;
     claim.ncpus = 0;
     claim.nnodes = 0;
@@ -55,6 +59,12 @@ void fake_os_fail(enum fake_os_kind kind, uint64_t nth, uint64_t how_many)
     uint64_t from = counts[kind].calls + nth;
     counts[kind].fail_from = from;
     counts[kind].fail_until = how_many > UINT64_MAX - from ? UINT64_MAX : from + how_many;
+}
+
+void fake_os_fail_at_random(uint64_t seed, unsigned percent)
+{
+    random_seed = seed * 0x9e3779b97f4a7c15ull | 1;
+    random_percent = percent;
 }
 
 uint64_t fake_os_calls(enum fake_os_kind kind)
@@ -125,11 +135,21 @@ static bool count_one(enum fake_os_kind kind)
     return fail;
 }
 
+static bool unlucky(void)
+{
+    if (random_percent == 0)
+        return false;
+    uint64_t x = random_seed; /* two threads may draw the same: no harm */
+    uint64_t drawn = hak_test_random(&x);
+    random_seed = x;
+    return drawn % 100 < random_percent;
+}
+
 /* Count a call; true: it has to fail. */
 static bool must_fail(enum fake_os_kind kind)
 {
     bool any = count_one(FAKE_OS_ANY);
-    return count_one(kind) || any;
+    return (int)count_one(kind) | (int)any | (int)unlucky();
 }
 
 static void remember(enum fake_os_kind kind, void *addr, size_t bytes, size_t align)

@@ -36,6 +36,8 @@ enum fake_os_kind {
 void fake_os_reset(void);
 /* The nth call (1: the next one) of that kind and the how_many - 1 after it fail. 0: none. */
 void fake_os_fail(enum fake_os_kind kind, uint64_t nth, uint64_t how_many);
+/* Each call of any kind fails with this probability; the same ones for the same seed and order. */
+void fake_os_fail_at_random(uint64_t seed, unsigned percent);
 uint64_t fake_os_calls(enum fake_os_kind kind);  /* since the last reset */
 uint64_t fake_os_failed(enum fake_os_kind kind); /* of them, failed on our order */
 
