@@ -14,12 +14,12 @@
  * the blocks, and ends. So it stresses
  *   - malloc and free of small blocks in random order, mostly of a size just freed;
  *   - frees of blocks that an ended thread allocated;
- *   - with few rounds above all the birth and death of threads: with rounds = 1 and 1,024 blocks
- *     a thread lives for some 20 microseconds of work.
+ *   - with few rounds above all the birth and death of threads: with rounds = 1 and 1,024
+ *     blocks a thread lives for some 20 microseconds of work.
  *
- * As in the classic no thread is ever joined, so each leaves its stack behind, two mappings, and
- * the run ends early when the process has vm.max_map_count of them: with 65,530 after 32,765
- * threads less what the allocator has taken. --detached starts threads detached: their stacks
+ * As in the classic no thread is ever joined, so each leaves its stack behind, two mappings,
+ * and the run ends early when the process has vm.max_map_count of them: with 65,530 after
+ * 32,765 threads less what the allocator has taken. --detached starts threads detached: their stacks
  * are used again, and the run may last for ever.
  *
  * An operation is one replacement, as the classic counts.

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
  * Before main and after it: every phase of a process allocates, and frees blocks of each phase
- * before it. The phases in order: preinit, constructor(101), constructor, main, atexit handlers,
- * destructor, destructor(101), and around them the constructor and destructor of a preloaded
- * library. A thread keeps allocating through the whole exit.
+ * before it. The phases in order: preinit, constructor(101), constructor, main, atexit
+ * handlers, destructor, destructor(101), and around them the constructor and destructor of a
+ * preloaded library. A thread keeps allocating through the whole exit.
  *
  * usage: before_after PRELOAD            (the value of LD_PRELOAD for the run)
  */

@@ -211,7 +211,7 @@ static inline void life_reap(pid_t pid, int status)
 
 /* ---- The program. ---- */
 
-/* Run fn(argc, argv, environment) before the first constructor. Programs may, libraries may not. */
+/* Run fn(argc, argv, environment) before the first constructor: programs may, libraries not. */
 #define LIFE_PREINIT(fn)                                                                       \
     __attribute__((section(".preinit_array"), used)) static void *preinit_entry = (void *)(fn)
 
@@ -220,8 +220,8 @@ struct life_case {
     void (*run)(void);
 };
 
-/* LIFE_LIBRARY names the library under test: malloc must be its malloc. Unset, the program runs on
- * whatever malloc it finds, to see how another allocator fares. */
+/* LIFE_LIBRARY names the library under test: malloc must be its malloc. Unset, the program runs
+ * on whatever malloc it finds, to see how another allocator fares. */
 static inline void life_need_hakmem(void)
 {
     const char *library = getenv("LIFE_LIBRARY");

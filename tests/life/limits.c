@@ -404,7 +404,7 @@ static void no_overcommit(void)
     life_exercise(1, 2000, 40 << 20);
     size_t limit = meminfo("CommitLimit:");
     refuses(limit);
-    /* A reserve of address space must not have been charged: most of the rest is still there. */
+    /* A reserve of address space must not have been charged: the rest is still there. */
     size_t half = (limit - meminfo("Committed_AS:")) / 2;
     void *p = malloc(half);
     CHECK(p != NULL);

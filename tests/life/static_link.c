@@ -40,7 +40,7 @@ static void at_exit(void)
 int main(void)
 {
     alarm(60);
-    /* malloc is hakmem's: its blocks are known to hak_ functions, also those of libc's making. */
+    /* malloc is hakmem's: the hak_ functions know its blocks, also those libc asked for. */
     char *copy = strdup("a block libc asked for");
     CHECK(copy != NULL && hak_usable_size(copy) >= strlen(copy) + 1);
     CHECK(malloc_usable_size(copy) == hak_usable_size(copy));

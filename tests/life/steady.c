@@ -159,8 +159,8 @@ static void small_sizes_drift(void)
                                   200, 64,  4096, 700,  16000, 40,   30000};
     size_t live = 24 << 20;
     long peak = drift(live, size, sizeof size / sizeof size[0]);
-    /* While blocks are freed at random every slab of the old size stays to the end: twice live is
-     * the least. With bins of idle classes that never decayed it was nine times. */
+    /* While blocks are freed at random every slab of the old size stays to the end: twice live
+     * is the least. With bins of idle classes that never decayed it was nine times. */
     CHECK(peak <= (long)(live >> 10) * 4);
 }
 

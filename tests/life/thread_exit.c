@@ -3,8 +3,8 @@
  * The end of a thread: destructors of thread-specific data and of thread_local objects, in any
  * order around the allocator's own, which allocate, free, and hand blocks to other threads.
  *
- * Each case runs thousands of such threads and then wants memory to be as flat as before: what a
- * destructor does after the allocator let go of the thread must not be lost for good.
+ * Each case runs thousands of such threads and then wants memory to be as flat as before: what
+ * a destructor does after the allocator let go of the thread must not be lost for good.
  */
 #include "life.h"
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
  * Very many threads: 10,000 alive at once, and 1,000,000 that are born and die, after which
- * memory and the number of mappings are what they were. A thread costs the allocator no mapping:
- * a process has 65,530 by default, and its thread stacks take two each. LIFE_BORN=n in the
- * environment sets another number than a million, for slower builds.
+ * memory and the number of mappings are what they were. A thread costs the allocator no
+ * mapping: a process has 65,530 by default, and its thread stacks take two each. LIFE_BORN=n in
+ * the environment sets another number than a million, for slower builds.
  */
 #include "life.h"
 
