@@ -19,8 +19,8 @@
  *
  * As in the classic no thread is ever joined, so each leaves its stack behind, two mappings,
  * and the run ends early when the process has vm.max_map_count of them: with 65,530 after
- * 32,765 threads less what the allocator has taken. --detached starts threads detached: their stacks
- * are used again, and the run may last for ever.
+ * 32,765 threads less what the allocator has taken. --detached starts threads detached: their
+ * stacks are used again, and the run may last for ever.
  *
  * An operation is one replacement, as the classic counts.
  */
