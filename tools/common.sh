@@ -86,7 +86,7 @@ build() {
         meson setup "$folder" "$@" >"$log" 2>&1 || { tail -n 30 "$log"; return 1; }
     fi
     meson compile -C "$folder" >"$log" 2>&1 ||
-        { grep -E -A 3 'error|FAILED|undefined reference' "$log" | head -n 40; return 1; }
+        { grep -E -A 3 'error:|^FAILED|undefined reference' "$log" | head -n 40; return 1; }
 }
 
 log=$(mktemp)
