@@ -8,7 +8,7 @@
  *       tiny, mid       pop, or tiny_refill: spare list <- ss_refill: remote frees <- slab <-
  *                       superslab <- pool <- region
  *       large           a run of units, or a mapping
- *       no memory       policy_reclaim, one retry, ENOMEM
+ *       no memory       hak_purge, one retry, ENOMEM
  *   hak_free(p)
  *     this heap's tiny block, bin has room: push             <- the only fast exit
  *     anything else     hak_free_slow(p)

@@ -11,7 +11,6 @@
 #include "hakmem.h"
 #include "large/large.h"
 #include "mid/mid.h"
-#include "policy/policy.h"
 #include "tiny/tiny.h"
 
 enum { NO_CLASS = SS_NCLASS };
@@ -92,7 +91,7 @@ void *hak_alloc(size_t n, size_t align, bool *zero)
     if (HAK_LIKELY(n <= PTRDIFF_MAX && align <= PTRDIFF_MAX)) {
         p = alloc_once(n, align, zero);
         if (HAK_UNLIKELY(p == NULL) && hak_init()) {
-            (void)policy_reclaim();
+            (void)hak_purge();
             p = alloc_once(n, align, zero);
         }
     }

@@ -11,6 +11,7 @@
  * Where addresses are rationed (RLIMIT_AS) the window is only a plan: it is reserved piece by
  * piece as it is needed, and the program keeps the rest.
  */
+#include "base/hak_log.h"
 #include "superslab/ss_internal.h"
 
 #include <string.h>
@@ -99,6 +100,8 @@ bool ss_region_init(void)
     ss_map.words = ss_region.words;
     ss_map.base = (uintptr_t)ss_region.base;
     ss_map.units = ss_region.units;
+    hak_log(HAK_LOG_INFO, "region: %S of addresses at %p%s", bytes, (void *)ss_region.base,
+            plan.rationed ? ", reserved piece by piece under RLIMIT_AS" : "");
     return true;
 }
 
@@ -164,7 +167,10 @@ bool ss_region_commit_locked(size_t upto)
      * is refused (commit limit, RLIMIT_DATA), what is needed and no more. */
     size_t step = HAK_MIN(HAK_MAX(ss_region.committed / 8, 32u), 1024u);
     size_t generous = HAK_MIN(HAK_MAX(upto, ss_region.committed + step), ss_region.units);
-    return commit_exactly(generous) || commit_exactly(upto);
+    bool ok = commit_exactly(generous) || commit_exactly(upto);
+    hak_log(HAK_LOG_DEBUG, "region: %S committed%s", ss_region.committed << SS_UNIT_SHIFT,
+            ok ? "" : ", more is refused");
+    return ok;
 }
 
 size_t ss_units_purge(size_t first, size_t units)

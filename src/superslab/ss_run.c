@@ -7,6 +7,7 @@
  * it costs O(bins); within that bound the smallest run that fits is taken. What is free nowhere
  * is cut from the frontier.
  */
+#include "base/hak_log.h"
 #include "superslab/ss_internal.h"
 
 enum {
@@ -314,6 +315,7 @@ size_t ss_region_purge(bool all)
         } while (r != bins[bin]);
     }
     ss_region.dirty.purged_ns = os_now_ns();
+    hak_log(HAK_LOG_DEBUG, "region: %S of free runs returned", bytes);
     os_unlock(&ss_region.lock);
     return bytes;
 }
