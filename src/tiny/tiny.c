@@ -61,7 +61,8 @@ static void bin_flush(struct tiny_cache *tc, unsigned class)
     bin_room_set(tc, class, 0);
 }
 
-/* Changes with every push and pop, as good as surely. */
+/* A push or a pop changes it. Pushes and pops that cancel out do not: such a bin looks idle, and
+ * pays for it with one refill. */
 static uint32_t bin_mark(const struct tiny_bin *bin)
 {
     return (uint32_t)((uintptr_t)bin->head >> 4) ^ (uint32_t)(bin->room >> TINY_ROOM_SHIFT)
