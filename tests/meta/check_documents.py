@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: MIT
 """check_documents.py SOURCE-ROOT: what the documents name in backticks exists.
 
-The documents: doc/*.md, README.md and CONTRIBUTING.md; doc/why is history and may name what is
-gone. The names: functions, types and constants that carry one of our prefixes, HAKMEM_ names,
-and paths that start with a folder of the tree.
+So does every file that a link leads to. The documents: doc/*.md, README.md and CONTRIBUTING.md;
+doc/why is history and may name what is gone. The names: functions, types and constants that
+carry one of our prefixes, HAKMEM_ names, and paths that start with a folder of the tree.
 """
 import pathlib
 import re
@@ -18,6 +18,7 @@ NAME = re.compile(r"\b(?:hak|tiny|ss|superslab|mid|large|policy|os|elo|ace|batch
                   r"[a-z0-9_]*[a-z0-9]\b|"
                   r"\b(?:HAK|TINY|SS|MID|LARGE|POLICY)_[A-Z0-9_]*[A-Z0-9]\b")
 VARIABLE = re.compile(r"\bHAKMEM_[A-Z0-9_]*[A-Z0-9]\b(?!_?\*)")
+LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)") # not to another site
 PATH = re.compile(r"^(?:src|include|tests|tools|doc|man|bench|subprojects|cmake)/[\w./-]*")
 
 source = "\n".join(p.read_text(errors="replace") for top in ("src", "include", "tests")
@@ -48,5 +49,8 @@ for path in documents:
     for number, line in enumerate(path.read_text().splitlines(), 1):
         for span in re.findall(r"`([^`]+)`", line):
             faults += [f"{path.relative_to(root)}:{number}: {f}" for f in faults_in(span)]
+        for target in LINK.findall(line):
+            if not (path.parent / target).exists():
+                faults.append(f"{path.relative_to(root)}:{number}: link to {target}: no such file")
 print("\n".join(faults) or f"{len(documents)} documents name nothing that is not there")
 sys.exit(bool(faults))
