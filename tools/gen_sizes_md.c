@@ -11,7 +11,7 @@
 int main(void)
 {
     ss_classes_init();
-    mid_init(2 << 20);
+    mid_init(2 << 20, SIZE_MAX);
     puts("# Block sizes\n"
          "\n"
          "Made from `src/superslab/ss_class.c` by `tools/gen_sizes_md.c`, for superslabs of 2 "

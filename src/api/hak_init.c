@@ -53,7 +53,7 @@ static bool init_once(void)
     policy_init();
     if (!ss_init())
         return false;
-    mid_init(ss_params.superslab_bytes);
+    mid_init(ss_params.superslab_bytes, hak_opt.large_threshold);
     policy_init_bins();
     tiny_init();
     return true;

@@ -15,6 +15,7 @@
 #include "api/hak_slow.h"
 #include "base/hak_log.h"
 #include "hakmem.h"
+#include "mid/mid.h"
 
 #define EXPORT HAK_API
 
@@ -109,8 +110,8 @@ EXPORT int mallopt(int param, int value)
         return 0;
     switch (param) {
     case M_MMAP_THRESHOLD:
-        if (value < 1 << 19 || value > 1 << 25)
-            return 0; /* the range of HAKMEM_LARGE_THRESHOLD */
+        if ((size_t)value <= mid_max || value > 1 << 25)
+            return 0; /* blocks up to mid_max are cut from slabs; above, as the option's range */
         atomic_store_explicit(&large_params.threshold, (size_t)value, memory_order_relaxed);
         return 1;
     case M_TRIM_THRESHOLD:

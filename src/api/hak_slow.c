@@ -126,13 +126,13 @@ static void block_check(const struct tiny_cache *tc, const void *p, uint32_t wor
     bool starts = magic != 0
                       ? at * magic < TINY_ROOM_ONE && at + ss_classes[class].size <= SS_UNIT
                       : ss_block_starts(p, word);
-    HAK_CHECK_POINTER(starts, "free: pointer into the middle of a block", p);
+    HAK_CHECK_POINTER(starts, "api: pointer into the middle of a block", p);
 }
 
 /* No cache can be had: straight to the slab, which needs no memory. */
 static void free_uncached(void *p, uint32_t word)
 {
-    HAK_CHECK_POINTER(ss_block_starts(p, word), "free: pointer into the middle of a block", p);
+    HAK_CHECK_POINTER(ss_block_starts(p, word), "api: pointer into the middle of a block", p);
     ss_link(p, NULL);
     ss_flush(ss_heap_by_id(ss_word_heap(word)), p);
 }
@@ -165,8 +165,7 @@ size_t hak_block_size(const void *p)
     uint32_t word = ss_word(p);
     if (ss_word_heap(word) == 0)
         return large_usable(p, word);
-    HAK_CHECK_POINTER(ss_block_starts(p, word),
-                      "usable_size: pointer into the middle of a block", p);
+    HAK_CHECK_POINTER(ss_block_starts(p, word), "api: pointer into the middle of a block", p);
     return ss_classes[ss_word_class(word)].size;
 }
 

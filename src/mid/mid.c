@@ -9,14 +9,15 @@ size_t mid_max;
 
 static_assert(SS_TINY_NCLASS + 4 * 7 == SS_NCLASS, "four classes a doubling, 8 KiB to 1 MiB");
 
-void mid_init(size_t superslab_bytes)
+void mid_init(size_t superslab_bytes, size_t large_bytes)
 {
     size_t half = superslab_bytes / 2;
-    mid_max = HAK_MIN(half, (size_t)MID_LIMIT);
+    size_t most = HAK_MIN(half, (size_t)MID_LIMIT);
+    mid_max = HAK_MIN(most, large_bytes - 1);
     for (unsigned c = SS_TINY_NCLASS; c < SS_NCLASS; c++) {
         unsigned i = c - SS_TINY_NCLASS;
         size_t size = (size_t)(5 + i % 4) << (11 + i / 4);
-        if (size > mid_max)
+        if (size > most)
             break;
         size_t blocks = HAK_MAX(HAK_MIN(8 * size, half) / size, (size_t)1);
         ss_class_define(c, (uint32_t)size, (unsigned)((blocks * size + SS_UNIT - 1) / SS_UNIT));

@@ -25,10 +25,11 @@ enum {
     MID_LIMIT = 1 << 20,       /* bytes; the largest class there can be */
 };
 
-/* Define the classes that fit superslabs of this size. After ss_init, before the first refill. */
-void mid_init(size_t superslab_bytes);
+/* Define the classes that fit superslabs of this size. Blocks of large_bytes and above are not
+ * mid, whatever would fit. After ss_init, before the first refill. */
+void mid_init(size_t superslab_bytes, size_t large_bytes);
 
-/* The largest mid block under this superslab size, bytes. */
+/* The largest request that gets a mid block, bytes. */
 extern HAK_HIDDEN size_t mid_max;
 
 /* The smallest class whose blocks hold n bytes, MID_MIN <= n <= mid_max. */

@@ -239,16 +239,18 @@ bool os_fork_hooks(void (*prepare)(void), void (*parent)(void), void (*child)(vo
     return pthread_atfork(prepare, parent, child) == 0;
 }
 
-/* Before the C library has set environ, the kernel's copy: HAKMEM_* only, in static memory. */
+/* Before the C library has set environ, the kernel's copy: HAKMEM_* only, in static memory. What
+ * does not fit is not seen, and an entry cut by the end is not taken for a whole one. */
 static const char *const *environ_early(void)
 {
-    enum { BYTES_MAX = 1 << 14, NAMES_MAX = 64 };
+    enum { BYTES_MAX = 1 << 18, NAMES_MAX = 64 };
     static char text[BYTES_MAX];
     static const char *entries[NAMES_MAX + 1];
     size_t n = file_read("/proc/self/environ", text, sizeof(text));
     unsigned count = 0;
     for (size_t i = 0; i < n && count < NAMES_MAX; i += strlen(text + i) + 1) {
-        if (strncmp(text + i, "HAKMEM_", 7) == 0)
+        bool whole = i + strlen(text + i) < sizeof(text) - 1;
+        if (whole && strncmp(text + i, "HAKMEM_", 7) == 0)
             entries[count++] = text + i;
     }
     return entries;

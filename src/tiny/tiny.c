@@ -132,6 +132,8 @@ void *tiny_refill(struct tiny_cache *tc, unsigned class, bool *zero)
     *zero = chain.zero;
     bin->head = ss_next(p);
     bin_room_set(tc, class, chain.count - 1);
+    if (HAK_UNLIKELY(tc->cap[class] == 0)) /* nothing is kept: the rest goes back at once */
+        list_flush(tc, &bin->head);
     if (HAK_UNLIKELY(grew))
         unused_collect(tc);
     return p;

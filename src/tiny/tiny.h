@@ -25,8 +25,9 @@
  *
  * Invariants:
  *   T1  head, spare: NULL, or blocks of class c of this cache's heap that no program holds.
- *   T2  room: how many more blocks tiny_push may add, times TINY_ROOM_ONE. A list taken over
- *       whole may be longer than the capacity: then room is 0 until it has shrunk.
+ *   T2  room: how many more blocks tiny_push may add, times TINY_ROOM_ONE. What one refill brings
+ *       may be longer than the capacity (a slab's free list, a remote-free queue): it is kept, and
+ *       as many may come back until the bin runs empty; then the capacity holds again.
  *   T3  tiny_self is never NULL. A thread not set up, or ended, points to a cache of zeros whose
  *       tag matches no word: every list is empty, no free is local.
  *   T4  out[i]: count blocks of the heap and class in word, none of them this cache's heap's.

@@ -124,7 +124,8 @@ static bool parked_flush_one(unsigned node, uint64_t before_ns)
 
 void tiny_flush_parked(uint64_t older_ns)
 {
-    uint64_t before = os_now_ns() - older_ns;
+    uint64_t now = os_now_ns();
+    uint64_t before = now > older_ns ? now - older_ns : 0;
     for (unsigned node = 0; node < os_nnodes(); node++) {
         while (parked_flush_one(node, before)) {
         }

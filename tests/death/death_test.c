@@ -20,8 +20,8 @@
 
 /* The fixed texts. */
 #define FOREIGN      "large: not a hakmem block"
-#define MIDDLE       "free: pointer into the middle of a block"
-#define MIDDLE_SIZE  "usable_size: pointer into the middle of a block"
+#define MIDDLE       "api: pointer into the middle of a block"
+#define MIDDLE_SIZE  "api: pointer into the middle of a block"
 #define MIDDLE_LARGE "large: pointer into the middle of a block"
 #define TWICE_TINY   "tiny: block freed twice"
 #define TWICE_SLAB   "superslab: block freed twice"

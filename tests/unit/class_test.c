@@ -11,7 +11,16 @@ static void with_superslabs_of(size_t bytes)
     unit_params();
     ss_params.superslab_bytes = bytes;
     REQUIRE(ss_init());
-    mid_init(bytes);
+    mid_init(bytes, SIZE_MAX);
+}
+
+UNIT_TEST(a_large_threshold_below_the_largest_class_bounds_mid)
+{
+    unit_params();
+    REQUIRE(ss_init());
+    mid_init(2 * MIB, 600 * KIB);
+    REQUIRE(mid_max == 600 * KIB - 1);
+    REQUIRE(ss_classes[mid_class_of(mid_max)].size >= mid_max);
 }
 
 /* The class of n by search: the first that is large enough. */
@@ -130,6 +139,7 @@ UNIT_TEST(before_init_every_address_has_an_empty_word)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_large_threshold_below_the_largest_class_bounds_mid),
         cmocka_unit_test(every_tiny_size_maps_to_the_smallest_class_that_fits),
         cmocka_unit_test(every_mid_size_maps_to_the_smallest_class_that_fits),
         cmocka_unit_test(sizes_rise_and_are_multiples_of_16),

@@ -512,7 +512,7 @@ UNIT_TEST(random_refills_flushes_and_purges_keep_the_invariants)
     ss_params.superslab_bytes = 256 * KIB;
     ss_params.superslab_keep = 3;
     REQUIRE(ss_init());
-    mid_init(ss_params.superslab_bytes);
+    mid_init(ss_params.superslab_bytes, SIZE_MAX);
     struct ss_heap *h[HEAPS];
     static struct ss_chain held[HELD];
     uint64_t random = hak_test_env("HAK_TEST_SEED", 20261123);

@@ -20,7 +20,7 @@ static void start_with(const char *a, const char *b)
     hak_opt_load(env);
     policy_init();
     REQUIRE(ss_init());
-    mid_init(ss_params.superslab_bytes);
+    mid_init(ss_params.superslab_bytes, SIZE_MAX);
     policy_init_bins();
     tiny_init();
 }

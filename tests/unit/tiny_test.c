@@ -55,6 +55,46 @@ static unsigned length(const void *list)
 
 /* ---- Bins. ---- */
 
+UNIT_TEST(without_capacity_nothing_is_kept_whatever_a_refill_brings)
+{
+    tiny_start(false, 0, 8);
+    struct tiny_cache *tc = tiny_attach();
+    void *p[100];
+    for (unsigned i = 0; i < 100; i++)
+        p[i] = get(tc, 4);
+    for (unsigned i = 1; i < 100; i++)
+        put(tc, p[i]); /* the slab's free list: 99 blocks, which the next refill takes whole */
+    REQUIRE(get(tc, 4) != NULL);
+    REQUIRE(length(tc->bin[4].head) == 0 && tc->bin[4].spare == NULL && room(tc, 4) == 0);
+}
+
+/* Bins of classes that went out of use would each hold as many slabs as they have blocks. */
+UNIT_TEST(a_bin_that_does_not_move_is_emptied_while_others_work)
+{
+    tiny_start(true, 64, 8);
+    struct tiny_cache *tc = tiny_attach();
+    void *idle = get(tc, 4);
+    put(tc, idle);
+    REQUIRE(length(tc->bin[4].head) > 0);
+    for (unsigned i = 0; i < 200000 && tc->bin[4].head != NULL; i++)
+        (void)get(tc, 5);
+    REQUIRE(tc->bin[4].head == NULL && tc->bin[4].spare == NULL);
+    tiny_validate(tc);
+    ss_validate();
+}
+
+UNIT_TEST(an_age_beyond_the_start_of_time_is_no_age)
+{
+    tiny_start(false, 64, 8);
+    struct tiny_cache *tc = tiny_borrow();
+    put(tc, get(tc, 4));
+    tiny_park(tc);
+    tiny_flush_parked(UINT64_MAX);
+    REQUIRE(!tc->parked_empty);
+    tiny_flush_parked(0);
+    REQUIRE(tc->parked_empty && length(tc->bin[4].head) == 0);
+}
+
 UNIT_TEST(what_was_pushed_last_is_popped_first)
 {
     tiny_start(false, 64, 8);
@@ -454,6 +494,9 @@ UNIT_TEST(refill_without_memory_leaves_the_bin_empty_and_works_later)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(without_capacity_nothing_is_kept_whatever_a_refill_brings),
+        cmocka_unit_test(a_bin_that_does_not_move_is_emptied_while_others_work),
+        cmocka_unit_test(an_age_beyond_the_start_of_time_is_no_age),
         cmocka_unit_test(what_was_pushed_last_is_popped_first),
         cmocka_unit_test(a_thread_without_a_cache_has_empty_bins_and_takes_no_block),
         cmocka_unit_test(the_fast_push_refuses_everything_but_own_tiny_blocks),

@@ -42,7 +42,7 @@ static inline void unit_start(void)
 {
     unit_params();
     REQUIRE(ss_init());
-    mid_init(ss_params.superslab_bytes);
+    mid_init(ss_params.superslab_bytes, SIZE_MAX);
 }
 
 static inline struct ss_region_stats unit_region(void)
