@@ -16,13 +16,12 @@ enum {
 };
 
 static const uint64_t PARK_DECAY_NS = 1000000000u;
-static const uint64_t PURGE_INTERVAL_NS = 250000000u;
 
 static void batch_init(void)
 {
     ss_params.dirty_max_bytes = hak_opt.batch_threshold;
     ss_params.purge_min_bytes = hak_opt.batch_min_size;
-    ss_params.purge_interval_ns = PURGE_INTERVAL_NS;
+    ss_params.purge_interval_ns = hak_opt.batch_interval * 1000000u;
     hak_log(HAK_LOG_INFO, "[Batch] Initialized (threshold=%S, min_size=%S, bg=off)",
             ss_params.dirty_max_bytes, ss_params.purge_min_bytes);
 }
