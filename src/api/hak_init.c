@@ -49,6 +49,8 @@ static bool init_once(void)
     if (!options_read) { /* once, even where the region has to be tried again */
         hak_opt_load(os_environ());
         options_read = true;
+        if (hak_opt.stats)
+            os_keep_stderr();
     }
     policy_init();
     if (!ss_init())

@@ -54,6 +54,10 @@ bool os_thread_exit_arm(void *arg);
 /* pthread_atfork, in this order: prepare in the parent, then parent or child. */
 bool os_fork_hooks(void (*prepare)(void), void (*parent)(void), void (*child)(void));
 
+/* Write errors to a duplicate of today's stderr from now on: some programs close theirs before
+ * they end, and the last words would be lost. */
+void os_keep_stderr(void);
+
 /* Value of an environment variable; NULL: unset, or the process runs with raised rights
  * (AT_SECURE), where the environment belongs to somebody else. */
 const char *const *os_environ(void);

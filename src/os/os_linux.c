@@ -346,11 +346,22 @@ void os_lock_fork_end(struct os_lock *l)
 
 /* What base needs from the system. */
 
+static int error_fd = STDERR_FILENO;
+
+void os_keep_stderr(void)
+{
+    int saved = errno;
+    int fd = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 100); /* above what programs count on */
+    if (fd >= 0)
+        error_fd = fd;
+    errno = saved;
+}
+
 void hak_write_err(const char *text, size_t length)
 {
     int saved = errno;
     while (length > 0) {
-        ssize_t n = write(STDERR_FILENO, text, length);
+        ssize_t n = write(error_fd, text, length);
         if (n <= 0 && errno != EINTR)
             break;
         if (n > 0) {

@@ -23,7 +23,7 @@ void ss_classes_init(void)
 
 void ss_class_define(unsigned class, uint32_t size, unsigned units)
 {
-    HAK_ASSERT(class < SS_NCLASS && size <= units * SS_UNIT);
+    HAK_ASSERT(class < SS_NCLASS && units > 0 && size <= units * (size_t)SS_UNIT);
     HAK_ASSERT(units * SS_UNIT <= ss_params.superslab_bytes);
     ss_classes[class] = (struct ss_class){
         .size = size, .units = (uint16_t)units, .blocks = (uint16_t)(units * SS_UNIT / size)};

@@ -121,29 +121,39 @@ static uint32_t rows_of(uint32_t bits, unsigned units)
     return bits;
 }
 
-/* Step 2: units of the current superslab, or of one of the next few. SS_UNIT_NONE: none. */
+/* Cut `units` from bit on out of a superslab's free units. Returns the first. */
+static size_t units_cut(struct ss_heap *h, struct ss_superslab *ss, unsigned bit,
+                        unsigned units, bool *untouched)
+{
+    uint32_t mask = (UINT32_MAX >> (32 - units)) << bit;
+    uint32_t touched = ss->dirty & mask;
+    *untouched = touched == 0;
+    h->dirty.units -= (size_t)__builtin_popcount(touched);
+    ss->dirty &= ~mask;
+    ss->free &= ~mask;
+    if (ss->free == 0)
+        superslab_unlink(h, ss); /* S4 */
+    return superslab_first(ss) + bit;
+}
+
+/* Step 2: units of the current superslab, or of one of the next few; resident ones first, for
+ * they cost no page fault and no memory. SS_UNIT_NONE: none. */
 static size_t units_take(struct ss_heap *h, unsigned units, bool *untouched)
 {
-    enum { LOOK = 4 };
+    enum { LOOK = 8 };
+    struct ss_superslab *virgin = NULL;
     struct ss_superslab *ss = h->superslabs;
     for (unsigned i = 0; ss != NULL && i < LOOK; i++, ss = ss->next) {
-        uint32_t rows = rows_of(ss->dirty, units); /* resident ones first: no page faults */
-        if (rows == 0)
-            rows = rows_of(ss->free, units);
-        if (rows == 0)
-            continue;
-        unsigned bit = (unsigned)__builtin_ctz(rows);
-        uint32_t mask = (UINT32_MAX >> (32 - units)) << bit;
-        uint32_t touched = ss->dirty & mask;
-        *untouched = touched == 0;
-        h->dirty.units -= (size_t)__builtin_popcount(touched);
-        ss->dirty &= ~mask;
-        ss->free &= ~mask;
-        if (ss->free == 0)
-            superslab_unlink(h, ss); /* S4 */
-        return superslab_first(ss) + bit;
+        uint32_t rows = rows_of(ss->dirty, units);
+        if (rows != 0)
+            return units_cut(h, ss, (unsigned)__builtin_ctz(rows), units, untouched);
+        if (virgin == NULL && rows_of(ss->free, units) != 0)
+            virgin = ss;
     }
-    return SS_UNIT_NONE;
+    if (virgin == NULL)
+        return SS_UNIT_NONE;
+    uint32_t rows = rows_of(virgin->free, units);
+    return units_cut(h, virgin, (unsigned)__builtin_ctz(rows), units, untouched);
 }
 
 /* ---- Slabs. ---- */

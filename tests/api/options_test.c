@@ -40,6 +40,8 @@ static char self[4096];
 static int probe(void)
 {
     puts("main reached");
+    if (getenv("CLOSE_STDERR") != NULL)
+        close(STDERR_FILENO); /* as coreutils do before they end */
     void *p = hak_malloc(100), *q = hak_malloc(5000000);
     if (p == NULL || q == NULL)
         return 1;
@@ -341,6 +343,8 @@ static void stats_are_printed_at_exit(void **state)
     assert_int_equal(with.status, 0);
     assert_true(lines(with.err) > 3);
     assert_string_equal(without.err, "");
+    run(&with, "HAKMEM_STATS=1", "CLOSE_STDERR=1", NULL);
+    assert_true(lines(with.err) > 3);
 }
 
 static void copy_file(const char *from, const char *to, mode_t mode)
