@@ -21,7 +21,7 @@ bool hak_init(void);
  * tells whether its contents are known to be zero. NULL with errno set. */
 void *hak_alloc(size_t n, size_t align, bool *zero);
 
-/* Bytes of a live block; who ends the process on anything else. p != NULL. */
+/* Bytes of a live block, p != NULL. Ends the process on anything else. */
 size_t hak_block_size(const void *p);
 
 #endif /* HAK_SLOW_H */
