@@ -1,0 +1,291 @@
+# SPDX-License-Identifier: MIT
+"""One run of a test under a peer: what it took, and the proof that it ran on the peer.
+
+Also the passes that count: system calls and instructions.
+"""
+import contextlib
+import dataclasses
+import functools
+import hashlib
+import os
+import pathlib
+import re
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+
+FAMILY = ("malloc", "calloc", "realloc", "free", "memalign", "posix_memalign", "aligned_alloc")
+BINDING = re.compile(r"binding file (.+?) \[\d+\] to (.+?) \[\d+\]: normal symbol `"
+                     r"((?:[a-z]+_)?(?:" + "|".join(FAMILY) + r"))'")
+# What a program holds in itself that brings its own malloc under other names.
+INSIDE = {b"<jemalloc>": "jemalloc", b"mimalloc: error": "mimalloc", b"tcmalloc: large": "tcmalloc"}
+PROOF_SECONDS = 0.6  # a run for proof is cut short after this, once it has proved enough
+COUNTING_SLOWER = 60 # so many times longer than a measured run may a counting one take
+
+
+@dataclasses.dataclass
+class Run:
+    status: str          # ok, fail or refused
+    note: str = ""       # why not ok
+    seconds: float = 0   # the figure: less is better
+    wall: float = 0
+    user: float = 0
+    sys: float = 0
+    peak_kib: int = 0
+    faults: int = 0
+    switched: int = 0
+    other: float = 0     # processors that others kept busy meanwhile
+    before: float = 0    # the fixed loop, before and after
+    after: float = 0
+    result: str = ""     # hash of the output, where the test wants it equal
+
+
+def environment(test, peer):
+    """The environment of the command, {name: value}, and what launch sets for it alone."""
+    clean = {k: v for k, v in os.environ.items()
+             if not re.match(r"LD_|HAKMEM_|MALLOC_|MIMALLOC_|TCMALLOC_|GLIBC_TUNABLES", k)}
+    clean |= {"LC_ALL": "C.UTF-8"} | test.env
+    alone = dict(peer.env)
+    alone["HAKMEM_BENCH_PRELOAD" if test.driver else "LD_PRELOAD"] = peer.library
+    return clean, alone
+
+
+class Machine:
+    """Where the launcher is; what runs, so that it can be ended."""
+
+    def __init__(self, launch):
+        self.launch = str(launch)
+        self.child = None
+
+    def stop(self):
+        """End what is running, with all its children."""
+        if self.child is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.child.pid, signal.SIGKILL)
+            self.child.wait()
+            self.child = None
+
+    def execute(self, command, folder, clean, alone, stdin="/dev/null", around=(), watch=None,
+                timeout=300.0):
+        """Run the command in folder/work by launch. (failure or "", its report as a dict).
+
+        around: a command that launch itself is run by. watch: called every PROOF_SECONDS; the
+        run is ended when it returns true.
+        """
+        work = folder / "work"
+        work.mkdir(exist_ok=True)
+        argv = [*around, self.launch, "-o", str(folder / "report"), "-i", stdin]
+        for name, value in alone.items():
+            argv += ["-e", f"{name}={value}"]
+        with open(folder / "out", "wb") as out, open(folder / "err", "wb") as err:
+            self.child = subprocess.Popen(argv + command, cwd=work, env=clean, stdout=out,
+                                          stderr=err, stdin=subprocess.DEVNULL,
+                                          start_new_session=True)
+            end = time.monotonic() + timeout
+            try:
+                while True:
+                    left = end - time.monotonic()
+                    try:
+                        self.child.wait(min(left, PROOF_SECONDS) if watch else left)
+                        break
+                    except subprocess.TimeoutExpired:
+                        if watch and watch():
+                            return "", {}
+                        if time.monotonic() >= end:
+                            return f"timeout after {timeout:g} s", {}
+                status = self.child.returncode
+            finally:
+                self.stop()
+        errors = (folder / "err").read_text(errors="replace")
+        if "cannot be preloaded" in errors:
+            return next(x for x in errors.splitlines() if "cannot be preloaded" in x), {}
+        if status != 0:
+            return last_line(errors) or f"launch ended with {status}", {}
+        report = {k: float(v) for k, v in (line.split() for line in
+                                           (folder / "report").read_text().splitlines())}
+        if report["signal"]:
+            return f"killed by {signal.Signals(int(report['signal'])).name}", report
+        if report["status"]:
+            reason = last_line(errors) or last_line((folder / "out").read_text(errors="replace"))
+            return f"exit status {report['status']:.0f}" + (reason and f": {reason}"), report
+        return "", report
+
+    def run(self, test, peer):
+        """One measured run."""
+        clean, alone = environment(test, peer)
+        with fresh_folder() as folder:
+            failure, report = self.execute(test.command, folder, clean, alone, test.stdin,
+                                           timeout=test.timeout)
+            if failure:
+                return Run("fail", failure)
+            result = Run("ok", seconds=report["wall"], wall=report["wall"],
+                         user=report["user"], sys=report["sys"], peak_kib=int(report["peak"]),
+                         faults=int(report["minor"] + report["major"]),
+                         switched=int(report["switched"]),
+                         other=report["other"] / report["wall"] if report["wall"] > 0 else 0,
+                         before=report["before"], after=report["after"])
+            out = (folder / "out").read_bytes()
+        try:
+            figures(test, peer, result, out)
+        except ValueError as error:
+            return Run("fail", str(error))
+        return result
+
+    def prove(self, test, peer):
+        """"" where every process of the test is seen to use the peer's malloc, else why not."""
+        clean, alone = environment(test, peer)
+        with fresh_folder() as folder:
+            (folder / "traces").mkdir()
+            if test.driver: # launch does not know which of the processes is the server
+                clean |= {"LD_DEBUG": "bindings,libs", "LD_DEBUG_OUTPUT": f"{folder}/traces/t"}
+            else:
+                alone |= {"LD_DEBUG": "bindings,libs", "LD_DEBUG_OUTPUT": f"{folder}/traces/t"}
+
+            def doubt():
+                return doubts(folder / "traces", peer.library, test.driver)
+            failure, _ = self.execute(test.command, folder, clean, alone, test.stdin,
+                                      watch=lambda: not doubt(), timeout=test.timeout)
+            return failure or doubt()
+
+    def count_calls(self, test, peer):
+        """(system calls, "") or (None, why not). launch's own are left out."""
+        if test.driver:
+            return None, "client and server together"
+        clean, alone = environment(test, peer)
+        with fresh_folder() as folder:
+            if has_perf():
+                counter = perf_counter(folder)
+                failure, _ = self.execute(test.command, folder, clean, alone, test.stdin,
+                                          around=counter, timeout=test.timeout * 2)
+                return (None, failure) if failure else (perf_value(folder) - self.own_calls(), "")
+            inner = ["strace", "-f", "-c", "-o", str(folder / "count")]
+            for name, value in alone.items():
+                inner += ["-E", f"{name}={value}"]
+            failure, _ = self.execute(inner + test.command, folder, clean, {}, test.stdin,
+                                      timeout=test.timeout * COUNTING_SLOWER)
+            if failure:
+                return None, failure
+            total = (folder / "count").read_text().splitlines()[-1].split()
+            if total[-1:] != ["total"]:
+                return None, "no total in strace's table"
+            return int(total[3]), ""
+
+    @functools.cache
+    def own_calls(self):
+        """System calls that launch makes itself: those of `launch true` less those of `true`."""
+        with fresh_folder() as folder:
+            self.execute(["true"], folder, dict(os.environ), {}, around=perf_counter(folder))
+            both = perf_value(folder)
+            subprocess.run([*perf_counter(folder), "true"], check=True,
+                           stdout=subprocess.DEVNULL)
+            return both - perf_value(folder)
+
+    def count_instructions(self, test, peer):
+        """(instructions of all its processes, "") or (None, why not)."""
+        clean, alone = environment(test, peer)
+        with fresh_folder() as folder:
+            command = ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null",
+                       "--trace-children=yes", f"--log-file={folder}/log.%p", *test.instructions]
+            failure, _ = self.execute(command, folder, clean, alone, test.stdin,
+                                      timeout=test.timeout * COUNTING_SLOWER)
+            if failure:
+                return None, failure
+            logs = "".join(p.read_text(errors="replace") for p in folder.glob("log.*"))
+            counts = [int(c) for c in re.findall(r"Collected : (\d+)", logs)]
+            return (sum(counts), "") if counts else (None, "callgrind printed no count")
+
+
+def figures(test, peer, run, out):
+    """Replace what the test measures itself. ValueError where its output does not say it."""
+    text = out.decode(errors="replace")
+    if test.driver:
+        said = dict(re.findall(r"^(\w+): (.*)$", text, re.M))
+        missing = {"seconds", "cpu", "peak_kb", "faults", "loaded"} - set(said)
+        if missing:
+            raise ValueError(f"the driver printed no {' '.join(sorted(missing))}")
+        if os.path.realpath(said["loaded"]) != peer.library and not (
+                peer.system and said["loaded"] == "none"):
+            raise ValueError(f"the server has {said['loaded']}, not {peer.library}")
+        run.seconds = run.wall = float(said["seconds"])
+        run.user, run.sys = float(said["cpu"]), 0.0
+        run.peak_kib, run.faults = int(said["peak_kb"]), int(said["faults"])
+        run.result = said.get("result", "")
+    elif test.output == "same":
+        run.result = hashlib.sha256(out).hexdigest()[:16]
+    if test.metric:
+        found = re.search(test.metric, text, re.M)
+        if not found:
+            raise ValueError(f"nothing in the output matches {test.metric}")
+        value = float(found[1])
+        if value <= 0:
+            raise ValueError(f"{found[0]!r}: not above 0")
+        run.seconds = test.work / value if test.better == "more" else value
+
+
+def doubts(traces, library, driver):
+    """Why the linker's records do not prove that all processes use the library's malloc, or "".
+
+    Each process must bind malloc and its kin to the library, wherever it is called from: the
+    program, its libraries, the C library itself. Of a driver's processes only those count that
+    have the library.
+    """
+    processes = 0
+    for trace in traces.iterdir():
+        text = trace.read_text(errors="replace")
+        name = (re.findall(r"transferring control: (.*)", text) or ["a process"])[-1]
+        found = set(BINDING.findall(text))
+        ours = {(source, symbol) for source, target, symbol in found
+                if os.path.realpath(target) == library}
+        if driver and library not in text:
+            continue
+        for source, target, symbol in sorted(found):
+            # A program at a fixed address lends libraries its own stub for a function whose
+            # address it takes; where that leads is what the program is bound to.
+            if ((source, symbol) in ours or (target, symbol) in ours
+                    or symbol not in FAMILY and source == target):
+                continue
+            return f"{name}: {symbol} of {os.path.basename(source)} is that of {target}"
+        if not ours:
+            return f"{name}: no call of malloc is bound to {library}"
+        if inside := shutil.which(name):
+            held = pathlib.Path(inside).read_bytes()
+            for mark, allocator in INSIDE.items():
+                if mark in held and os.path.realpath(inside) != library:
+                    return f"{name} holds a {allocator} of its own"
+        processes += 1
+    return "" if processes else ("the dynamic linker recorded no process: linked statically, or "
+                                 "it drops LD_PRELOAD")
+
+
+def last_line(text):
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1][:200] if lines else ""
+
+
+@contextlib.contextmanager
+def fresh_folder():
+    """A folder of its own for a run: it finds nothing there and leaves nothing behind."""
+    with tempfile.TemporaryDirectory(prefix="hakmem-bench-", ignore_cleanup_errors=True) as name:
+        yield pathlib.Path(name)
+
+
+def perf_counter(folder):
+    return ["perf", "stat", "-x,", "-o", str(folder / "count"), "-e", "raw_syscalls:sys_enter"]
+
+
+def perf_value(folder):
+    found = re.search(r"^(\d+),,raw_syscalls", (folder / "count").read_text(), re.M)
+    return int(found[1]) if found else 0
+
+
+@functools.cache
+def has_perf():
+    """Can perf count system calls here? It hardly slows the command; strace does."""
+    if shutil.which("perf") is None:
+        return False
+    with fresh_folder() as folder:
+        status = subprocess.run([*perf_counter(folder), "true"], check=False,
+                                capture_output=True).returncode
+        return status == 0 and perf_value(folder) > 0
