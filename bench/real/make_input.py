@@ -5,9 +5,9 @@
 usage: make_input.py KIND PATH [--small]
 KIND: c cppcheck cxx git jq redis smt sql words xml
 
-The same bytes every time: one seed, no date, no name of this machine. PATH is written beside its
-place and renamed at the end, so that an interrupted run leaves no half input. --small makes a
-hundredth or so of it, for the tests. c, cxx, git and redis make
+The same bytes every time: one seed, no date, no name of this machine. PATH is written beside
+its place and renamed at the end, so that an interrupted run leaves no half input. --small makes
+a hundredth or so of it, for the tests. c, cxx, git and redis make
 directories.
 """
 import os
@@ -17,7 +17,8 @@ import subprocess
 import sys
 
 WORDS = ("alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi omicron pi "
-         "rho sigma tau upsilon phi chi psi omega order price city customer ledger stock").split()
+         "rho sigma tau upsilon phi chi psi omega order price city customer ledger "
+         "stock").split()
 
 
 class Dice:
@@ -56,7 +57,8 @@ def c_expression(dice, depth):
 def c_function(dice, n):
     """A function as generated code has them: struct access, loops, a switch, calls upwards."""
     kind = n % 40
-    yield f"struct s{n} {{ int x, y; double d; struct s{n} *next; char name[{1 + n % 31}]; }};\n"
+    yield (f"struct s{n} {{ int x, y; double d; struct s{n} *next; "
+           f"char name[{1 + n % 31}]; }};\n")
     yield f"static int f{n}(struct s{n} *s, int a, int b)\n{{\n    int t[16] = {{0}}, i;\n"
     for _ in range(2 + dice.below(3)):
         yield f"    for (i = 0; i < (a & {3 + dice.below(60)}); i++) {{\n"
@@ -78,7 +80,7 @@ def c_function(dice, n):
 
 
 def make_c(path, small):
-    """What the C compiler proper reads: no #include left. Beside it, a link to that compiler."""
+    """What the C compiler proper reads: no #include left. Beside it, a link to it."""
     os.mkdir(path)
     dice = Dice("c")
     functions = 6 if small else 45
@@ -87,7 +89,8 @@ def make_c(path, small):
             f.writelines(c_function(dice, n))
         f.write("int entry(int a, int b)\n{\n    int sum = 0;\n")
         for n in range(functions):
-            f.write(f"    struct s{n} v{n} = {{a, b, a, 0, \"\"}};\n    sum += f{n}(&v{n}, a, b);\n")
+            f.write(f"    struct s{n} v{n} = {{a, b, a, 0, \"\"}};\n"
+                    f"    sum += f{n}(&v{n}, a, b);\n")
         f.write("    return sum;\n}\n")
     cc1 = output(["gcc", "-print-prog-name=cc1"]).strip()
     os.symlink(cc1, os.path.join(path, "cc1"))
@@ -131,7 +134,9 @@ long walk{n}(const record{n} &r, const std::function<long(const record{n} &)> &v
 void order{n}(std::vector<record{n}> &all)
 {{
     std::sort(all.begin(), all.end(),
-              [](auto &a, auto &b) {{ return a.name.size() * {1 + dice.below(9)} < b.name.size(); }});
+              [](auto &a, auto &b) {{
+                  return a.name.size() * {1 + dice.below(9)} < b.name.size();
+              }});
     all.erase(std::remove_if(all.begin(), all.end(),
                              [](auto &r) {{ return r.name == "{dice.pick(WORDS)}"; }}),
               all.end());
@@ -163,14 +168,16 @@ def make_git(path, small):
     commits = 20 if small else 10000
     text = [[dice.words(3 + dice.below(9)) for _ in range(100 + dice.long_tail(600))]
             for _ in range(files)]
-    git = ["git", "-C", path, "-c", "core.compression=1"]
+    git = ["git", "-C", path, "-c", "core.compression=1", "-c", "core.fsync=none"]
     env = {**os.environ, "GIT_CONFIG_NOSYSTEM": "1", "HOME": path, "GIT_DIR": "."}
     os.mkdir(path)
     run([*git, "init", "-q", "--bare", "."], env=env)
-    importer = subprocess.Popen([*git, "fast-import", "--quiet"], env=env, stdin=subprocess.PIPE)
+    importer = subprocess.Popen([*git, "fast-import", "--quiet"], env=env,
+                                stdin=subprocess.PIPE)
     send = importer.stdin.write
     for n in range(commits):
-        send(f"commit refs/heads/main\ncommitter A U Thor <author@example.org> {10**9 + n} +0000\n"
+        send(f"commit refs/heads/main\n"
+             f"committer A U Thor <author@example.org> {10**9 + n} +0000\n"
              f"data 7\nc{n:06}\n".encode())
         for _ in range(1 + dice.below(3)):
             which = dice.below(files)
@@ -179,7 +186,8 @@ def make_git(path, small):
                 lines[dice.below(len(lines))] = dice.words(3 + dice.below(9))
             lines.insert(dice.below(len(lines)), dice.words(8))
             data = "\n".join(lines).encode()
-            send(f"M 644 inline d{which % 12}/f{which}\ndata {len(data)}\n".encode() + data + b"\n")
+            send(f"M 644 inline d{which % 12}/f{which}\ndata {len(data)}\n".encode())
+            send(data + b"\n")
     importer.stdin.close()
     if importer.wait() != 0:
         fail("git fast-import failed")
@@ -215,9 +223,9 @@ def make_jq(path, small):
 
 
 def make_redis(path, small):
-    """Commands in the server's own protocol, one file a connection. Keys are a connection's own,
-    so that its replies do not depend on the others. Values have sizes with a long tail; some
-    keys grow, some shrink, many are replaced or deleted."""
+    """Commands in the server's own protocol, one file a connection. Keys are a connection's
+    own, so that its replies do not depend on the others. Values have sizes with a long tail;
+    some keys grow, some shrink, many are replaced or deleted."""
     os.mkdir(path)
     for connection in range(3 if small else 16):
         dice = Dice(f"redis{connection}")
@@ -262,8 +270,10 @@ def make_sql(path, small):
     dice = Dice("sql")
     rows = 500 if small else 60000
     with open(path, "w") as f:
-        f.write("CREATE TABLE person (id INTEGER PRIMARY KEY, name TEXT, city TEXT, note TEXT);\n"
-                "CREATE TABLE sale (id INTEGER PRIMARY KEY, person INT, item TEXT, price REAL);\n"
+        f.write("CREATE TABLE person "
+                "(id INTEGER PRIMARY KEY, name TEXT, city TEXT, note TEXT);\n"
+                "CREATE TABLE sale "
+                "(id INTEGER PRIMARY KEY, person INT, item TEXT, price REAL);\n"
                 "CREATE INDEX person_name ON person (name);\n"
                 "CREATE INDEX sale_person ON sale (person);\nBEGIN;\n")
         for n in range(rows):
@@ -272,13 +282,16 @@ def make_sql(path, small):
                     f"INSERT INTO sale VALUES ({n}, {dice.below(rows)}, '{dice.words(2)}', "
                     f"{dice.below(10000) / 4});\n")
             if n % 16 == 15:
-                f.write(f"UPDATE person SET note = note || ' more' WHERE id = {dice.below(n)};\n"
+                f.write(f"UPDATE person SET note = note || ' more' "
+                        f"WHERE id = {dice.below(n)};\n"
                         f"DELETE FROM sale WHERE person = {dice.below(n)};\n"
-                        f"SELECT name, sum(price) FROM person JOIN sale ON sale.person = person.id "
-                        f"WHERE person.id BETWEEN {n - 16} AND {n} GROUP BY name ORDER BY 2 DESC "
-                        f"LIMIT 1;\n")
+                        f"SELECT name, sum(price) FROM person "
+                        f"JOIN sale ON sale.person = person.id "
+                        f"WHERE person.id BETWEEN {n - 16} AND {n} "
+                        f"GROUP BY name ORDER BY 2 DESC LIMIT 1;\n")
         f.write("COMMIT;\n"
-                "SELECT city, count(*), total(price), group_concat(DISTINCT substr(item, 1, 3)) "
+                "SELECT city, count(*), total(price), "
+                "group_concat(DISTINCT substr(item, 1, 3)) "
                 "FROM person JOIN sale ON sale.person = person.id GROUP BY city ORDER BY 2;\n"
                 "SELECT count(DISTINCT upper(name) || lower(note)) FROM person;\n"
                 "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < "
@@ -303,8 +316,8 @@ def make_xml(path, small):
             f.write(f'<order id="o{n}" city="{dice.pick(WORDS)}{dice.below(50)}">'
                     f"<customer>{dice.words(2)}</customer>")
             for _ in range(dice.below(4)):
-                f.write(f'<item price="{dice.below(1000)}"><name>{dice.words(1 + dice.below(4))}'
-                        "</name></item>")
+                f.write(f'<item price="{dice.below(1000)}"><name>'
+                        f"{dice.words(1 + dice.below(4))}</name></item>")
             f.write(f"<!-- {dice.pick(WORDS)} --><note>{dice.words(dice.long_tail(40))}</note>"
                     "</order>\n")
         f.write("</shop>\n")
@@ -349,17 +362,17 @@ def main(arguments):
         return 2
     kind, path = words
     if kind not in KINDS:
-        print(f"make_input.py: {kind}: expected one of {' '.join(sorted(KINDS))}", file=sys.stderr)
+        print(f"make_input.py: {kind}: expected one of {' '.join(sorted(KINDS))}",
+              file=sys.stderr)
         return 2
-    os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
     part = path + ".part"
-    remove(part)
     try:
+        os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
+        remove(part)
         KINDS[kind](part, small)
         remove(path)
         os.replace(part, path)
     except OSError as error:
-        remove(part)
         fail(f"{path}: {error.strerror}: expected a place to write to")
     except BaseException:
         remove(part)

@@ -28,11 +28,13 @@ class Order:
 
 
 def request(n):
-    return {"id": n, "user": f"user{int(dice() * 4000)}", "tags": [f"t{i}" for i in range(n % 7)],
+    return {"id": n, "user": f"user{int(dice() * 4000)}", 
+            "tags": [f"t{i}" for i in range(n % 7)],
             "lines": [{"item": f"item-{int(dice() * 900)}", "count": int(dice() * 9),
                        "price": round(dice() * 100, 2), "note": "x" * int(200 * dice() ** 4)}
                       for _ in range(1 + n % 11)],
-            "address": {"city": f"c{n % 300}", "street": "s" * (n % 40), "geo": [dice(), dice()]}}
+            "address": {"city": f"c{n % 300}", "street": "s" * (n % 40),
+                        "geo": [dice(), dice()]}}
 
 
 def main():

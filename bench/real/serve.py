@@ -6,9 +6,10 @@ usage: serve.py redis [REQUESTS]     redis-benchmark: so many requests of each k
        serve.py redis-mix DIRECTORY  the commands that make_input.py wrote there, all replies
                                      checked
 
-HAKMEM_BENCH_PRELOAD is the path of a malloc library; empty or unset means the system's. Only the
-server gets it. Printed are the lines that the head of bench/real.toml names. Anything wrong,
-a server that does not start or does not live to the end, is one line on stderr and exit status 1.
+HAKMEM_BENCH_PRELOAD is the path of a malloc library; empty or unset means the system's. Only
+the server gets it. Printed are the lines that the head of bench/real.toml names. Anything
+wrong, a server that does not start or does not live to the end, is one line on stderr and exit
+status 1.
 """
 import ctypes
 import os
@@ -54,7 +55,7 @@ def library_wanted():
 
 
 def prove_bindings(executable, library):
-    """The dynamic linker's own record: the server and its libraries are bound to this malloc."""
+    """The dynamic linker's own record: the server is bound to this malloc and no other."""
     with tempfile.TemporaryDirectory(prefix="hakmem-serve-") as directory:
         subprocess.run([executable, "--version"], stdin=subprocess.DEVNULL,
                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=START,
@@ -62,11 +63,13 @@ def prove_bindings(executable, library):
                             "LD_DEBUG": "bindings", "LD_DEBUG_OUTPUT": directory + "/trace"})
         text = "".join(open(os.path.join(directory, name), errors="replace").read()
                        for name in os.listdir(directory))
-    bound = re.findall(r"binding file (\S+) \[\d+\] to (\S+) \[\d+\]: normal symbol `(\w+)'", text)
+    bound = re.findall(r"binding file (\S+) \[\d+\] to (\S+) \[\d+\]: normal symbol `(\w+)'",
+                       text)
     mallocs = {os.path.realpath(target) for source, target, symbol in bound
                if symbol in FAMILY and os.path.realpath(source) == os.path.realpath(executable)}
     if len(mallocs) != 1:
-        raise Failed(f"{executable}: malloc is in {' and '.join(sorted(mallocs)) or 'no file'}, "
+        where = " and ".join(sorted(mallocs)) or "no file"
+        raise Failed(f"{executable}: malloc is in {where}, "
                      f"expected {library or 'libc.so.6'} alone")
     mallocs = mallocs.pop()
     if mallocs != library if library else not os.path.basename(mallocs).startswith("libc.so"):
@@ -195,19 +198,19 @@ class Redis:
     def benchmark(self, requests):
         """What everybody quotes. Its keys are drawn anew each time, so that only the number of
         each command is the same, and that none failed."""
-        load = ["redis-benchmark", "-s", self.path, "-q", "-c", "40", "-P", "16", "-r", "100000",
-                "-n", str(requests)]
+        load = ["redis-benchmark", "-s", self.path, "-q", "-c", "40", "-P", "16",
+                "-r", "100000", "-n", str(requests)]
         for more in (["-d", "40", "-t", "set,get,incr,lpush,rpush,lpop,sadd,hset,zadd"],
                      ["-d", "900", "-t", "set,get"],
                      ["del", "key:__rand_int__"],
                      ["-d", "200", "-t", "set"]):
             try:
-                done = subprocess.run(load + more, stdin=subprocess.DEVNULL, capture_output=True,
-                                      timeout=LOAD, text=True)
+                done = subprocess.run(load + more, stdin=subprocess.DEVNULL,
+                                      capture_output=True, timeout=LOAD, text=True)
             except subprocess.TimeoutExpired:
                 self.process.alive("during the load")
                 raise Failed(f"redis-benchmark is not done within {LOAD} s") from None
-            time.sleep(0 if done.returncode == 0 else 0.2)  # for the server to be dead, if it is
+            time.sleep(0 if done.returncode == 0 else 0.2)  # a server that dies is dead
             self.process.alive("during the load")
             if done.returncode != 0:
                 raise Failed(f"redis-benchmark: exit status {done.returncode}, expected 0: "

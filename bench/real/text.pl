@@ -23,7 +23,8 @@ for my $n (1 .. $rounds) {
     (my $text = $fields{tags}) =~ s/tag(\d+)/<$1>/g;
     $index{$_}{$name}++ for split / /, $text;
     $people{$name}{text} .= $text;
-    $people{$name}{text} = substr $people{$name}{text}, -300 if length $people{$name}{text} > 900;
+    $people{$name}{text} = substr $people{$name}{text}, -300
+        if length $people{$name}{text} > 900;
     if ($n % 20000 == 0) {
         my @sorted = sort { $a cmp $b } splice @log, 0, 10000;
         $sum += length join "\n", grep { /user\d*7,/ } @sorted;
