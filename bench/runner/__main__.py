@@ -23,9 +23,9 @@ BUILD = SOURCE / "build-bench"
 SUITES = [SOURCE / "bench" / f"{name}.toml" for name in ("suite", "real", "mimalloc-bench")]
 EXAMPLES = """
 peers are separated by commas, and each is [LABEL[@VERSION]=]NAME-OR-PATH, after VARIABLE=VALUE
-for what it wants in its environment (a comma in a value is written \\,). NAME is hakmem, system,
-jemalloc, tcmalloc or mimalloc (the last three as Debian packages), or all, which is those there
-are. hakmem takes part even if not named.
+for what it wants in its environment (a comma in a value is written \\,). NAME is hakmem,
+system, jemalloc, tcmalloc or mimalloc (the last three as Debian packages), or all, which is
+those there are. hakmem takes part even if not named.
 
 examples:
   tools/bench --list
@@ -39,7 +39,8 @@ examples:
 
 def arguments(argv):
     p = argparse.ArgumentParser(
-        prog="tools/bench", description="Times hakmem and its peers on the tests of bench/*.toml.",
+        prog="tools/bench",
+        description="Times hakmem and its peers on the tests of bench/*.toml.",
         epilog=EXAMPLES, allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--peers", metavar="LIST", help="the allocators; default: all")
@@ -54,16 +55,17 @@ def arguments(argv):
                    "built in build-bench/")
     p.add_argument("--out", metavar="DIR", help="where the results go; default: "
                    "build-bench/results/DATE-TIME")
-    p.add_argument("--resume", metavar="DIR", help="go on with the run whose results are there; "
-                   "what else is given replaces what was given then")
-    p.add_argument("--report", metavar="DIR", help="measure nothing; report on the results there")
+    p.add_argument("--resume", metavar="DIR", help="go on with the run whose results are "
+                   "there; what else is given replaces what was given then")
+    p.add_argument("--report", metavar="DIR",
+                   help="measure nothing; report on the results there")
     p.add_argument("--markdown", metavar="FILE",
                    help="write FILE, and plots in img/ beside it, from doc/perf.in.md")
     p.add_argument("--list", action="store_true", help="show tests and peers, and end")
     p.add_argument("--install-peers", action="store_true",
                    help="install jemalloc, tcmalloc and mimalloc of Debian first")
-    p.add_argument("--model", action="store_true", help="cost model for larger machines instead: "
-                   "bench/model/model.py gets the arguments that follow")
+    p.add_argument("--model", action="store_true", help="cost model for larger machines "
+                   "instead: bench/model/model.py gets the arguments that follow")
     p.add_argument("--suites", metavar="LIST", help=argparse.SUPPRESS)   # for the tests
     p.add_argument("--build", metavar="DIR", help=argparse.SUPPRESS)     # with the workloads
     p.add_argument("--plan", action="store_true", help=argparse.SUPPRESS) # for tools/bench
@@ -139,7 +141,9 @@ def plan(given):
         peers.parse(given.peers, library_of(given))
     packages = {p for t in chosen for p in t.needs}
     if given.counts != "no":
-        packages |= {"strace"} | ({"valgrind"} if any(t.instructions for t in chosen) else set())
+        packages |= {"strace"}
+        if any(t.instructions for t in chosen):
+            packages |= {"valgrind"}
     print(" ".join(sorted(packages)))
 
 
@@ -265,8 +269,8 @@ def check_peers(where, contenders):
     trivial = suite.Test("trivial", "", 1, ["/bin/true"], timeout=20.0)
     for peer in contenders:
         if why := where.prove(trivial, peer):
-            raise Bad(f"--peers {peer.label}: {peer.library} is no malloc that can be preloaded: "
-                      f"{why}")
+            raise Bad(f"--peers {peer.label}: {peer.library} is no malloc that can be "
+                      f"preloaded: {why}")
 
 
 def measure_all(given, chosen, contenders, results):

@@ -20,7 +20,8 @@ FAMILY = ("malloc", "calloc", "realloc", "free", "memalign", "posix_memalign", "
 BINDING = re.compile(r"binding file (.+?) \[\d+\] to (.+?) \[\d+\]: normal symbol `"
                      r"((?:[a-z]+_)?(?:" + "|".join(FAMILY) + r"))'")
 # What a program holds in itself that brings its own malloc under other names.
-INSIDE = {b"<jemalloc>": "jemalloc", b"mimalloc: error": "mimalloc", b"tcmalloc: large": "tcmalloc"}
+INSIDE = {b"<jemalloc>": "jemalloc", b"mimalloc: error": "mimalloc",
+          b"tcmalloc: large": "tcmalloc"}
 PROOF_SECONDS = 0.6  # a run for proof is cut short after this, once it has proved enough
 COUNTING_SLOWER = 60 # so many times longer than a measured run may a counting one take
 
@@ -40,6 +41,7 @@ class Run:
     before: float = 0    # the fixed loop, before and after
     after: float = 0
     result: str = ""     # hash of the output, where the test wants it equal
+    curve: str = ""      # text of the file over_time
 
 
 def environment(test, peer):
@@ -108,7 +110,8 @@ class Machine:
         if report["signal"]:
             return f"killed by {signal.Signals(int(report['signal'])).name}", report
         if report["status"]:
-            reason = last_line(errors) or last_line((folder / "out").read_text(errors="replace"))
+            reason = last_line(errors) or last_line(
+                (folder / "out").read_text(errors="replace"))
             return f"exit status {report['status']:.0f}" + (reason and f": {reason}"), report
         return "", report
 
@@ -127,6 +130,11 @@ class Machine:
                          other=report["other"] / report["wall"] if report["wall"] > 0 else 0,
                          before=report["before"], after=report["after"])
             out = (folder / "out").read_bytes()
+            if test.over_time:
+                curve = folder / "work" / test.over_time
+                if not curve.is_file():
+                    return Run("fail", f"wrote no {test.over_time}")
+                result.curve = curve.read_text(errors="replace")
         try:
             figures(test, peer, result, out)
         except ValueError as error:
@@ -159,7 +167,9 @@ class Machine:
                 counter = perf_counter(folder)
                 failure, _ = self.execute(test.command, folder, clean, alone, test.stdin,
                                           around=counter, timeout=test.timeout * 2)
-                return (None, failure) if failure else (perf_value(folder) - self.own_calls(), "")
+                if failure:
+                    return None, failure
+                return perf_value(folder) - self.own_calls(), ""
             inner = ["strace", "-f", "-c", "-o", str(folder / "count")]
             for name, value in alone.items():
                 inner += ["-E", f"{name}={value}"]
@@ -174,7 +184,7 @@ class Machine:
 
     @functools.cache
     def own_calls(self):
-        """System calls that launch makes itself: those of `launch true` less those of `true`."""
+        """System calls that launch makes: those of `launch true` less those of `true`."""
         with fresh_folder() as folder:
             self.execute(["true"], folder, dict(os.environ), {}, around=perf_counter(folder))
             both = perf_value(folder)
@@ -187,7 +197,8 @@ class Machine:
         clean, alone = environment(test, peer)
         with fresh_folder() as folder:
             command = ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null",
-                       "--trace-children=yes", f"--log-file={folder}/log.%p", *test.instructions]
+                       "--trace-children=yes", f"--log-file={folder}/log.%p",
+                       *test.instructions]
             failure, _ = self.execute(command, folder, clean, alone, test.stdin,
                                       timeout=test.timeout * COUNTING_SLOWER)
             if failure:
@@ -255,8 +266,8 @@ def doubts(traces, library, driver):
                 if mark in held and os.path.realpath(inside) != library:
                     return f"{name} holds a {allocator} of its own"
         processes += 1
-    return "" if processes else ("the dynamic linker recorded no process: linked statically, or "
-                                 "it drops LD_PRELOAD")
+    return "" if processes else ("the dynamic linker recorded no process: linked statically, "
+                                 "or it drops LD_PRELOAD")
 
 
 def last_line(text):
@@ -267,7 +278,8 @@ def last_line(text):
 @contextlib.contextmanager
 def fresh_folder():
     """A folder of its own for a run: it finds nothing there and leaves nothing behind."""
-    with tempfile.TemporaryDirectory(prefix="hakmem-bench-", ignore_cleanup_errors=True) as name:
+    with tempfile.TemporaryDirectory(prefix="hakmem-bench-",
+                                     ignore_cleanup_errors=True) as name:
         yield pathlib.Path(name)
 
 

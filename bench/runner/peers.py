@@ -152,7 +152,8 @@ def parse(text, hakmem):
             raise Bad(f"--peers {part}: expected {WORDS}")
         env, label, version = {}, None, None
     if label or env:
-        raise Bad(f"--peers {text}: a label or variable is followed by no name; expected {WORDS}")
+        raise Bad(f"--peers {text}: a label or variable is followed by no name; "
+                  f"expected {WORDS}")
     if not any(p.ours for p in peers):
         peers.insert(0, by_word("hakmem", None, None, {}, hakmem, cache))
     return peers

@@ -85,7 +85,8 @@ def large_and_small(results):
 
 def small_grid(results, tests):
     """The small tests, with what they take beyond the system malloc."""
-    table = grid(results, "peak_kib", tests, "Peak memory, smaller tests: ratio to the best peer")
+    table = grid(results, "peak_kib", tests,
+                 "Peak memory, smaller tests: ratio to the best peer")
     system = results.system()
     if system not in results.labels():
         return table
@@ -119,7 +120,8 @@ def tables(results):
     if small:
         made["memory small"] = small_grid(results, small)
     for what, title in COUNTS.items():
-        tests = [t for t, row in results.table(what, results.tests()).items() if any(row.values())]
+        tests = [t for t, row in results.table(what, results.tests()).items()
+                 if any(row.values())]
         if tests:
             made[what] = grid(results, what, tests, f"{title}: ratio to the best peer")
     made["summary"] = summary(results)
@@ -184,7 +186,8 @@ def verdict(results):
     counts = [len(results.runs(t, p)) for t in rows for p in results.labels()
               if results.runs(t, p)]
     if counts and min(counts) < 3:
-        lines.append(f"Some figures stand on {min(counts)} repetition(s): too few for a spread.")
+        lines.append(f"Some figures stand on {min(counts)} repetition(s): too few for a "
+                     "spread.")
     return lines
 
 

@@ -13,7 +13,8 @@ import stats
 from suite import Bad
 
 FIELDS = ["kind", "group", "test", "peer", "rep", "status", "seconds", "wall", "user", "sys",
-          "peak_kib", "faults", "switched", "other", "before", "after", "result", "count", "note"]
+          "peak_kib", "faults", "switched", "other", "before", "after", "result", "count",
+          "note"]
 KINDS = ("proof", "run", "calls", "instructions")
 
 
@@ -33,7 +34,8 @@ class Results:
         except OSError as error:
             raise Bad(f"--out {folder}: {error.strerror}") from None
         if self.path.exists():
-            raise Bad(f"--out {folder}: has a runs.csv already; --resume {folder} goes on with it")
+            raise Bad(f"--out {folder}: has a runs.csv already; --resume {folder} goes on "
+                      "with it")
         self.session = session
         self.save_session()
         with open(self.path, "w", newline="", encoding="utf-8") as f:
@@ -41,7 +43,8 @@ class Results:
 
     def _read(self):
         try:
-            self.session = json.loads((self.folder / "session.json").read_text(encoding="utf-8"))
+            self.session = json.loads(
+                (self.folder / "session.json").read_text(encoding="utf-8"))
             with open(self.path, newline="", encoding="utf-8") as f:
                 reader = csv.DictReader(f)
                 if reader.fieldnames != FIELDS:
@@ -49,7 +52,8 @@ class Results:
                 for row in reader:
                     self._keep(self._typed(row))
         except OSError as error:
-            raise Bad(f"{error.filename}: {error.strerror}: no results of tools/bench") from None
+            raise Bad(f"{error.filename}: {error.strerror}: no results of "
+                      "tools/bench") from None
         except ValueError as error:
             raise Bad(f"{self.folder}: damaged results: {error}") from None
 
@@ -75,14 +79,30 @@ class Results:
         """Write one row at once: what is done survives whatever comes."""
         row = dict.fromkeys(FIELDS, "")
         row |= {"kind": kind, "group": test.group, "test": test.name, "peer": peer.label,
-                "rep": rep, "status": "fail" if note else "ok", "note": note, "count": count or ""}
+                "rep": rep, "status": "fail" if note else "ok", "note": note,
+                "count": count or ""}
         if run is not None:
-            row |= {k: f"{v:.6f}" if isinstance(v, float) else v for k, v in vars(run).items()}
+            row |= {k: f"{v:.6f}" if isinstance(v, float) else v for k, v in vars(run).items()
+                    if k != "curve"}
+            if run.curve and rep == 1:
+                self._curve_path(test.name, peer.label).write_text(run.curve, encoding="utf-8")
         with open(self.path, "a", newline="", encoding="utf-8") as f:
             csv.DictWriter(f, FIELDS).writerow(row)
         self._keep(self._typed(row))
 
+    def _curve_path(self, test, peer):
+        return self.folder / f"{test}.{peer.replace('/', '_')}.over-time.csv"
+
     # ---- What the reports ask for. ----
+
+    def curve(self, test, peer):
+        """[(time, live bytes, held bytes)] of a test that writes it, else None."""
+        path = self._curve_path(test, peer)
+        if not path.exists() or self.failure(test, peer):
+            return None
+        with open(path, newline="", encoding="utf-8") as f:
+            rows = [row for row in csv.reader(f) if len(row) == 3 and row[0][:1].isdigit()]
+        return [tuple(map(float, row)) for row in rows]
 
     def tests(self, group=None):
         return [t for t, g in self.groups.items() if group in (None, g)]

@@ -28,14 +28,16 @@ class Test:
     work: float = 1.0          # with better = "more": seconds = work / metric
     timeout: float = 300.0     # seconds
     output: str = ""           # "same": all runs of the test write the same bytes
+    over_time: str = ""        # a file it writes where it runs: lines of time,live,held (bytes)
     driver: bool = False       # a client that starts the server measured; see real.toml
 
 
 KINDS = {"name": str, "about": str, "threads": int, "command": list, "instructions": list,
          "env": dict, "needs": list, "input": list, "stdin": str, "metric": str, "better": str,
-         "work": (int, float), "timeout": (int, float), "output": str, "driver": bool}
-WORDS = {str: "a string", int: "an integer", list: "a list of strings", dict: "a table of strings",
-         bool: "true or false", (int, float): "a number"}
+         "work": (int, float), "timeout": (int, float), "output": str,
+         "over_time": str, "driver": bool}
+WORDS = {str: "a string", int: "an integer", list: "a list of strings",
+         dict: "a table of strings", bool: "true or false", (int, float): "a number"}
 
 
 def check(entry, where):
@@ -83,7 +85,8 @@ def load(paths):
         except OSError as error:
             raise Bad(f"{path}: {error.strerror}") from None
         entries = data.pop("test", [])
-        if data or not isinstance(entries, list) or not all(isinstance(e, dict) for e in entries):
+        tables = isinstance(entries, list) and all(isinstance(e, dict) for e in entries)
+        if data or not tables:
             raise Bad(f"{path}: expected only [[test]] tables"
                       + (f", not {next(iter(data))}" if data else ""))
         for number, entry in enumerate(entries, 1):
