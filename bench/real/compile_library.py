@@ -10,10 +10,10 @@ ROUNDS = int(sys.argv[1])
 MODULES = """argparse asyncio/base_events bdb calendar cgi cmd codecs collections/__init__
 configparser copy csv dataclasses datetime decimal difflib dis doctest email/message enum
 fileinput fractions ftplib functools gettext glob gzip heapq http/client http/server imaplib
-inspect ipaddress json/decoder locale logging/__init__ mailbox mimetypes ntpath optparse os pathlib pdb
-pickle pickletools platform plistlib posixpath pprint pydoc random shutil smtplib socket
-socketserver ssl statistics string subprocess tarfile tempfile textwrap threading tokenize
-traceback turtle typing unittest/mock urllib/parse urllib/request uuid weakref
+inspect ipaddress json/decoder locale logging/__init__ mailbox mimetypes ntpath optparse os
+pathlib pdb pickle pickletools platform plistlib posixpath pprint pydoc random shutil smtplib
+socket socketserver ssl statistics string subprocess tarfile tempfile textwrap threading
+tokenize traceback turtle typing unittest/mock urllib/parse urllib/request uuid weakref
 zipfile""".split()
 
 
