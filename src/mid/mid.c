@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
- * mid: the shape of the classes. A slab holds eight blocks where that fits in half a superslab,
- * fewer where not: enough to spread the cost of taking a slab, few enough to come free again.
+ * mid: the shape of the classes. A slab has four units, or as many more as one block needs, or as
+ * leave no more than an eighth of it unused: enough to spread the cost of taking a slab, few
+ * enough to come free again.
  */
 #include "mid/mid.h"
+
+enum { SLAB_UNITS = 4 };
 
 size_t mid_max;
 
@@ -19,7 +22,10 @@ void mid_init(size_t superslab_bytes, size_t large_bytes)
         size_t size = (size_t)(5 + i % 4) << (11 + i / 4);
         if (size > most)
             break;
-        size_t blocks = HAK_MAX(HAK_MIN(8 * size, half) / size, (size_t)1);
-        ss_class_define(c, (uint32_t)size, (unsigned)((blocks * size + SS_UNIT - 1) / SS_UNIT));
+        size_t units = HAK_MAX(HAK_MIN((size_t)SLAB_UNITS, half / SS_UNIT),
+                               (size + SS_UNIT - 1) / SS_UNIT);
+        while (units * SS_UNIT % size * 8 > units * SS_UNIT)
+            units++;
+        ss_class_define(c, (uint32_t)size, (unsigned)units);
     }
 }

@@ -44,6 +44,7 @@ void policy_init(void)
                                              : HAK_MIN(4 * os_ncpus(), SS_HEAPS_MAX - 1u);
     ss_params.refill_count = (unsigned)hak_opt.tiny_refill_count;
     tiny_params.park_decay_ns = PARK_DECAY_NS;
+    atomic_store_explicit(&tiny_quota, (int64_t)hak_opt.cache_total, memory_order_relaxed);
     atomic_store_explicit(&large_params.threshold, hak_opt.large_threshold,
                           memory_order_relaxed);
     batch_init();

@@ -147,32 +147,38 @@ bool ss_refill(struct ss_heap *h, unsigned class, uint32_t want, struct ss_chain
 
 /* ---- Flush. ---- */
 
-static void block_give(struct ss_heap *h, void *b)
+/* Give back the blocks at the head of a list that are of one slab: they are spliced as they are.
+ * Returns the rest of the list. */
+static void *blocks_splice(struct ss_heap *h, void *blocks)
 {
-    struct ss_slab *s = ss_slab_of(b);
+    struct ss_slab *s = ss_slab_of(blocks);
     HAK_ASSERT(s->heap == h->id);
-    HAK_CHECK_POINTER(s->nout > 0 && s->free != b, "superslab: block freed twice", b);
-    ss_link(b, s->free);
-    s->free = b;
+    uint32_t n = 0;
+    void *last, *next = blocks;
+    do {
+        last = next;
+        next = ss_next(last);
+        HAK_CHECK_POINTER(n++ < s->nout && last != s->free && last != next,
+                          "superslab: block freed twice", last);
+    } while (next != NULL && ss_slab_of(next) == s);
+    ss_link(last, s->free);
+    s->free = blocks;
     bool was_full = s->nfree == 0 && s->carved == s->blocks;
-    s->nfree++;
-    s->nout--;
-    h->stats.out[s->class]--;
+    s->nfree += n;
+    s->nout -= n;
+    h->stats.out[s->class] -= n;
     if (was_full)
         ss_slab_link(h, s); /* S3 */
     /* The last slab of a tiny class stays for the next refill; mid slabs are too big to wait. */
     if (s->nout == 0 && (s->next != s || s->class >= SS_TINY_NCLASS))
         ss_slab_give_locked(h, s);
+    return next;
 }
 
 static void blocks_give_locked(struct ss_heap *h, void *blocks)
 {
-    for (void *b = blocks; b != NULL;) {
-        void *next = ss_next(b);
-        HAK_CHECK_POINTER(next != b, "superslab: block freed twice", b);
-        block_give(h, b);
-        b = next;
-    }
+    while (blocks != NULL)
+        blocks = blocks_splice(h, blocks);
     h->stats.flushes++;
     if (HAK_UNLIKELY(ss_heap_dirty_due(h)))
         (void)ss_superslabs_purge_locked(h);

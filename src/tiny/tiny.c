@@ -1,16 +1,20 @@
 /* SPDX-License-Identifier: MIT
  *
- * tiny: bins. Each bin has two lists, as the magazine layer of Bonwick & Adams (2001) has two
- * magazines: a full list is set aside whole and a spare one taken back whole, so neither a
- * boundary crossed back and forth nor a flush ever walks to the middle of a list.
+ * tiny: bins. A bin that is full sets its list aside whole and takes a spare one back whole, as
+ * the magazine layer of Bonwick & Adams (2001) does with magazines: neither a boundary crossed
+ * back and forth nor a flush ever walks to the middle of a list. Spare lists form a stack, and a
+ * load that goes up and down by more than one list gets a taller one.
  */
 #include "tiny/tiny.h"
 
 struct tiny_params tiny_params;
+_Atomic int64_t tiny_quota;
 
 enum {
     CAP_START_BYTES = 2048, /* of a list, when capacities adapt */
     SWEEP_TICKS = 256,
+    SPARES_MAX = 4096,    /* lists on one stack */
+    QUOTA_STEP = 1 << 20, /* bytes of spare lists borrowed at a time */
 };
 
 static uint32_t cap_start(unsigned class)
@@ -23,15 +27,24 @@ static uint32_t cap_start(unsigned class)
 
 static void bin_room_set(struct tiny_cache *tc, unsigned class, uint32_t held)
 {
-    uint32_t cap = tc->cap[class];
-    tc->bin[class].room = cap > held ? (uint64_t)(cap - held) << TINY_ROOM_SHIFT : 0; /* T2 */
+    tc->full[class] = HAK_MAX(tc->cap[class], held);
+    tc->bin[class].room = (uint64_t)(tc->full[class] - held) << TINY_ROOM_SHIFT; /* T2 */
 }
 
 /* The slow-start rule: every miss that reaches the heap doubles what the bin may hold. */
 static void cap_grow(struct tiny_cache *tc, unsigned class)
 {
-    tc->missed[class] = 1;
     tc->cap[class] = HAK_MIN(HAK_MAX(tc->cap[class] * 2, 1u), tiny_params.cap_max[class]);
+}
+
+static void cap_shrink(struct tiny_cache *tc, unsigned class)
+{
+    uint32_t cut = tc->cap[class] - HAK_MAX(tc->cap[class] / 2, cap_start(class));
+    uint32_t room = (uint32_t)(tc->bin[class].room >> TINY_ROOM_SHIFT);
+    tc->cap[class] -= cut;
+    cut = HAK_MIN(cut, room);
+    tc->full[class] -= cut;
+    tc->bin[class].room -= (uint64_t)cut << TINY_ROOM_SHIFT;
 }
 
 static void out_flush(struct tiny_out *o)
@@ -52,11 +65,122 @@ static void list_flush(struct tiny_cache *tc, void **list)
         ss_flush(tc->heap, blocks);
 }
 
-static void bin_flush(struct tiny_cache *tc, unsigned class)
+/* ---- Spare lists. ---- */
+
+/* The second word of a list's first block: address of the next list << 16 | blocks in this one.
+ * The count sticks at 65,535; it is for the quota, not for finding the end. */
+static uint64_t *spare_link(void *list)
+{
+    return (uint64_t *)list + 1;
+}
+
+void *tiny_spare_next(const void *list)
+{
+    return (void *)(uintptr_t)(*spare_link((void *)list) >> 16);
+}
+
+static size_t spare_count(const void *list)
+{
+    return *spare_link((void *)list) & UINT16_MAX;
+}
+
+/* The bin's list, which is full, goes on its stack. */
+static void spare_push(struct tiny_cache *tc, unsigned class)
 {
     struct tiny_bin *bin = &tc->bin[class];
-    list_flush(tc, &bin->head);
-    list_flush(tc, &bin->spare);
+    uint64_t count = HAK_MIN(tc->full[class], (uint32_t)UINT16_MAX);
+    *spare_link(bin->head) = (uint64_t)(uintptr_t)bin->spare << 16 | count;
+    bin->spare = bin->head;
+    bin->head = NULL;
+    bin_room_set(tc, class, 0);
+    tc->spares[class]++;
+    tc->spare_bytes += count * ss_classes[class].size;
+}
+
+/* A list has left the stack. */
+static void spare_left(struct tiny_cache *tc, unsigned class, const void *list)
+{
+    tc->spares[class]--;
+    tc->spares_low[class] = HAK_MIN(tc->spares_low[class], tc->spares[class]);
+    tc->spare_bytes -= spare_count(list) * ss_classes[class].size;
+}
+
+/* The newest becomes the bin's list. */
+static void spare_pop(struct tiny_cache *tc, unsigned class)
+{
+    struct tiny_bin *bin = &tc->bin[class];
+    bin->head = bin->spare;
+    bin->spare = tiny_spare_next(bin->head);
+    spare_left(tc, class, bin->head);
+    bin_room_set(tc, class, (uint32_t)spare_count(bin->head));
+}
+
+/* Give the oldest back, all but `keep`. */
+static void spares_flush(struct tiny_cache *tc, unsigned class, unsigned keep)
+{
+    if (tc->spares[class] <= keep)
+        return;
+    void *list = tc->bin[class].spare;
+    if (keep == 0) {
+        tc->bin[class].spare = NULL;
+    } else {
+        for (unsigned i = 1; i < keep; i++)
+            list = tiny_spare_next(list);
+        uint64_t *link = spare_link(list);
+        list = tiny_spare_next(list);
+        *link &= UINT16_MAX;
+    }
+    while (list != NULL) {
+        void *next = tiny_spare_next(list);
+        spare_left(tc, class, list);
+        ss_flush(tc->heap, list);
+        list = next;
+    }
+}
+
+/* May one more list of the class be kept? What all caches keep together is bounded; each borrows
+ * from that in large steps. */
+static bool quota_take(struct tiny_cache *tc, unsigned class)
+{
+    size_t need = tc->spare_bytes + tc->full[class] * (size_t)ss_classes[class].size;
+    if (need <= tc->quota)
+        return true;
+    int64_t more = (int64_t)HAK_ALIGN_UP(need - tc->quota, (size_t)QUOTA_STEP);
+    if (atomic_fetch_sub_explicit(&tiny_quota, more, memory_order_relaxed) < more) {
+        atomic_fetch_add_explicit(&tiny_quota, more, memory_order_relaxed);
+        return false;
+    }
+    tc->quota += (size_t)more;
+    return true;
+}
+
+static void quota_return(struct tiny_cache *tc)
+{
+    size_t need = HAK_ALIGN_UP(tc->spare_bytes, (size_t)QUOTA_STEP);
+    if (need < tc->quota) {
+        atomic_fetch_add_explicit(&tiny_quota, (int64_t)(tc->quota - need),
+                                  memory_order_relaxed);
+        tc->quota = need;
+    }
+}
+
+/* The bin is full, and so is its stack: longer lists first, then, if the class keeps running out
+ * as well, more of them; else the oldest goes back. */
+static void spares_make_room(struct tiny_cache *tc, unsigned class)
+{
+    if (tc->cap[class] < tiny_params.cap_max[class])
+        cap_grow(tc, class);
+    else if (tiny_params.adapt && tc->missed[class] && tc->spares[class] < SPARES_MAX &&
+             quota_take(tc, class))
+        tc->spares_max[class] = (uint16_t)(tc->spares[class] + 1);
+    spares_flush(tc, class, tc->spares_max[class] - 1u);
+}
+
+static void bin_flush(struct tiny_cache *tc, unsigned class)
+{
+    list_flush(tc, &tc->bin[class].head);
+    spares_flush(tc, class, 0);
+    tc->spares_max[class] = 1;
     tc->cap[class] = cap_start(class);
     bin_room_set(tc, class, 0);
 }
@@ -70,25 +194,28 @@ static uint32_t bin_mark(const struct tiny_bin *bin)
 }
 
 /* What is idle decays. A bin that has not moved since the last sweep is emptied: a few cached
- * blocks of a class that went out of use would hold as many slabs. One that moved without a miss
- * gives up its spare list and half its capacity. */
+ * blocks of a class that went out of use would hold as many slabs. One that moved gives up the
+ * spare lists it did without (Bonwick & Adams' working set of a depot), and, where it did without
+ * any, half its capacity. */
 static void cache_sweep(struct tiny_cache *tc)
 {
     for (unsigned c = 1; c < SS_NCLASS; c++) {
         struct tiny_bin *bin = &tc->bin[c];
         if (bin->head == NULL && bin->spare == NULL)
             continue;
-        if (bin_mark(bin) == tc->mark[c]) {
+        if (!tc->moved[c] && bin_mark(bin) == tc->mark[c]) {
             bin_flush(tc, c);
-        } else if (!tc->missed[c] && bin->spare != NULL) {
-            list_flush(tc, &bin->spare);
-            uint32_t cut = tc->cap[c] - HAK_MAX(tc->cap[c] / 2, cap_start(c));
-            tc->cap[c] -= cut;
-            bin->room -= HAK_MIN(bin->room, (uint64_t)cut << TINY_ROOM_SHIFT);
+        } else if (tc->spares_low[c] > 0) {
+            if (tc->spares_low[c] == tc->spares[c])
+                cap_shrink(tc, c);
+            spares_flush(tc, c, tc->spares[c] - tc->spares_low[c]);
+            tc->spares_max[c] = HAK_MAX(tc->spares[c], (uint16_t)1);
         }
         tc->mark[c] = bin_mark(bin);
-        tc->missed[c] = 0;
+        tc->spares_low[c] = tc->spares[c];
+        tc->missed[c] = tc->moved[c] = false;
     }
+    quota_return(tc);
     for (unsigned i = 0; i < TINY_NOUT; i++)
         out_flush(&tc->out[i]);
 }
@@ -113,18 +240,17 @@ void *tiny_refill(struct tiny_cache *tc, unsigned class, bool *zero)
     struct tiny_bin *bin = &tc->bin[class];
     HAK_ASSERT(bin->head == NULL);
     *zero = false;
+    tc->moved[class] = true;
+    cache_tick(tc);
     if (bin->spare != NULL) {
-        bin->head = bin->spare;
-        bin->spare = NULL;
-        bin->room = 0;
+        spare_pop(tc, class);
         return tiny_pop(bin);
     }
     struct ss_chain chain;
     bool grew;
-    cache_tick(tc);
     if (tc->missed[class] || tc->cap[class] == 0)
         cap_grow(tc, class);
-    tc->missed[class] = 1;
+    tc->missed[class] = true;
     uint32_t want = HAK_MAX(tc->cap[class] / 2, 1u);
     if (!ss_refill(tc->heap, class, want, &chain, &grew))
         return NULL;
@@ -143,20 +269,19 @@ void tiny_give(struct tiny_cache *tc, unsigned class, void *p)
 {
     struct tiny_bin *bin = &tc->bin[class];
     HAK_CHECK_POINTER(p != bin->head && p != bin->spare, "tiny: block freed twice", p);
+    if (tc->cap[class] == 0) { /* cap_max is 0: nothing of this class is kept */
+        ss_link(p, NULL);
+        ss_flush(tc->heap, p);
+        return;
+    }
     if (bin->room < TINY_ROOM_ONE) {
-        if (tc->cap[class] == 0) { /* cap_max is 0: nothing of this class is kept */
-            ss_link(p, NULL);
-            ss_flush(tc->heap, p);
-            return;
-        }
+        tc->moved[class] = true;
         cache_tick(tc);
-        if (bin->spare != NULL) {
-            ss_flush(tc->heap, bin->spare);
-            cap_grow(tc, class);
-        }
-        bin->spare = bin->head;
-        bin->head = NULL;
-        bin_room_set(tc, class, 0);
+    }
+    if (bin->room < TINY_ROOM_ONE) { /* still: a sweep may have made room */
+        if (tc->spares[class] >= tc->spares_max[class])
+            spares_make_room(tc, class);
+        spare_push(tc, class);
     }
     ss_link(p, bin->head);
     bin->head = p;
@@ -186,18 +311,27 @@ void tiny_flush(struct tiny_cache *tc)
         bin_flush(tc, c);
     for (unsigned i = 0; i < TINY_NOUT; i++)
         out_flush(&tc->out[i]);
+    quota_return(tc);
+}
+
+static void list_validate(const struct tiny_cache *tc, unsigned class, const void *list)
+{
+    for (const void *b = list; b != NULL; b = ss_next(b))
+        HAK_CHECK_POINTER(ss_word(b) == (tc->tag | class << SS_CLASS_SHIFT) &&
+                              ss_block_starts(b, ss_word(b)), /* T1 */
+                          "tiny: foreign block in a bin", b);
 }
 
 void tiny_validate(const struct tiny_cache *tc)
 {
     for (unsigned c = 0; c < SS_NCLASS; c++) {
-        const void *lists[] = {tc->bin[c].head, tc->bin[c].spare};
-        for (unsigned i = 0; i < 2; i++) {
-            for (const void *b = lists[i]; b != NULL; b = ss_next(b))
-                HAK_CHECK_POINTER(ss_word(b) == (tc->tag | c << SS_CLASS_SHIFT) &&
-                                      ss_block_starts(b, ss_word(b)), /* T1 */
-                                  "tiny: foreign block in a bin", b);
+        uint16_t n = 0;
+        list_validate(tc, c, tc->bin[c].head);
+        for (const void *list = tc->bin[c].spare; list != NULL; list = tiny_spare_next(list)) {
+            list_validate(tc, c, list);
+            n++;
         }
+        HAK_CHECK(n == tc->spares[c], "tiny: spare lists miscounted"); /* T5 */
     }
     for (unsigned i = 0; i < TINY_NOUT; i++) {
         const struct tiny_out *o = &tc->out[i];

@@ -12,7 +12,7 @@
  *             bin[c]    | head -----------------------|--->  +----+   +----+
  *             32 bytes  | room << 17                  |      |next|-->|NULL|
  *                       | magic: ceil(2^64 / size)    |      +----+   +----+
- *                       | spare: a second list, full --|--->  ...
+ *                       | spare: full lists, a stack --|--->  ...
  *                       +-----------------------------+
  *             out[]     | blocks of other heaps, collected by owner and class
  *                       +-----------------------------+
@@ -31,6 +31,9 @@
  *   T3  tiny_self is never NULL. A thread not set up, or ended, points to a cache of zeros whose
  *       tag matches no word: every list is empty, no free is local.
  *   T4  out[i]: count blocks of the heap and class in word, none of them this cache's heap's.
+ *   T5  spares: lists on the stack at spare; the second word of each one's first block leads to the
+ *       next. Bytes in lists beyond the first of a class stay within what all caches together
+ *       may borrow.
  *
  * Concurrency: a cache is touched by its thread alone, or, while parked, under the park lock or
  * by the one who took it off the list.
@@ -66,12 +69,19 @@ struct tiny_cache {
     uint32_t tag; /* [const] T3 */
     _Alignas(HAK_LINE) struct tiny_bin bin[SS_NCLASS];
     /* Slow paths only. */
-    struct ss_heap *heap;      /* [const] */
-    uint32_t node;             /* [const] of the heap */
-    uint32_t ticks;            /* slow operations so far */
-    uint32_t cap[SS_NCLASS];   /* blocks a list may hold */
-    uint32_t mark[SS_NCLASS];  /* of the bin, at the last sweep */
-    uint8_t missed[SS_NCLASS]; /* since then */
+    struct ss_heap *heap;           /* [const] */
+    uint32_t node;                  /* [const] of the heap */
+    uint32_t ticks;                 /* slow operations so far */
+    uint32_t cap[SS_NCLASS];        /* blocks a list may hold */
+    uint32_t full[SS_NCLASS];       /* blocks in the list when its room is 0 */
+    uint32_t mark[SS_NCLASS];       /* of the bin, at the last sweep */
+    bool moved[SS_NCLASS];          /* ran full or empty since then */
+    bool missed[SS_NCLASS];         /* had to ask the heap since then */
+    uint16_t spares[SS_NCLASS];     /* T5 */
+    uint16_t spares_low[SS_NCLASS]; /* fewest since the last sweep */
+    uint16_t spares_max[SS_NCLASS]; /* lists the stack may hold */
+    size_t spare_bytes;             /* in all stacks */
+    size_t quota;                   /* bytes borrowed for them beyond one list a class */
     struct tiny_out out[TINY_NOUT];
     struct tiny_cache *next, *prev; /* [park lock] parked list, circular */
     struct tiny_cache *all;         /* [park lock] every cache there is */
@@ -81,12 +91,16 @@ struct tiny_cache {
 
 /* Numbers handed down by policy before the first cache; constant afterwards. */
 struct tiny_params {
-    uint32_t cap_max[SS_NCLASS]; /* blocks in one list; a bin has up to two */
+    uint32_t cap_max[SS_NCLASS]; /* blocks in one list; a bin has one, and spare ones */
     uint32_t out_max[SS_NCLASS]; /* blocks collected before they are sent home, >= 1 */
     bool adapt;                  /* capacities start small and grow with misses */
     uint64_t park_decay_ns;      /* a cache parked longer is emptied */
 };
 extern struct tiny_params tiny_params;
+
+/* Bytes of spare lists, beyond one a class and thread, that caches may still borrow. Set by
+ * policy with the parameters. */
+extern _Atomic int64_t tiny_quota;
 
 extern const struct tiny_cache tiny_cache_none;  /* T3: not set up */
 extern const struct tiny_cache tiny_cache_ended; /* T3: the thread's exit hook has run */
@@ -127,6 +141,9 @@ void tiny_fork_prepare(void);
  * and their caches parked empty. */
 void tiny_fork_child(void);
 void tiny_fork_end(void);
+
+/* The list below this one on a stack of spare lists. */
+void *tiny_spare_next(const void *list);
 
 /* Walk one cache and abort on a broken invariant. Tests, and debug level 2. */
 void tiny_validate(const struct tiny_cache *tc);

@@ -176,8 +176,8 @@ static size_t cache_bytes(const struct tiny_cache *tc)
 {
     size_t bytes = 0;
     for (unsigned c = 0; c < SS_NCLASS; c++)
-        bytes += list_bytes(tc->bin[c].head, ss_classes[c].size) +
-                 list_bytes(tc->bin[c].spare, ss_classes[c].size);
+        bytes += list_bytes(tc->bin[c].head, ss_classes[c].size);
+    bytes += tc->spare_bytes;
     for (unsigned i = 0; i < TINY_NOUT; i++)
         bytes += tc->out[i].count * (size_t)ss_classes[ss_word_class(tc->out[i].word)].size;
     return bytes;
@@ -211,8 +211,11 @@ void tiny_fork_end(void)
 /* Blocks in the lists stay "out" of their slabs for good: lost to the child, but harmless. */
 static void cache_abandon(struct tiny_cache *tc)
 {
-    for (unsigned c = 0; c < SS_NCLASS; c++)
+    for (unsigned c = 0; c < SS_NCLASS; c++) {
         tc->bin[c].head = tc->bin[c].spare = NULL;
+        tc->spares[c] = 0;
+    }
+    tc->spare_bytes = 0;
     for (unsigned i = 0; i < TINY_NOUT; i++)
         tc->out[i] = (struct tiny_out){0};
     tiny_flush(tc);

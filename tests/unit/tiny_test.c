@@ -245,6 +245,88 @@ UNIT_TEST(an_idle_class_gives_up_its_spare_list_and_capacity)
     tiny_validate(tc);
 }
 
+enum { WAVE = 20000, KEEP = 512 };
+
+/* All blocks of a wave taken, then all given back: 39 lists of 512. */
+static void wave(struct tiny_cache *tc, unsigned class)
+{
+    static void *p[WAVE];
+    for (unsigned i = 0; i < WAVE; i++)
+        p[i] = get(tc, class);
+    for (unsigned i = 0; i < WAVE; i++)
+        put(tc, p[i]);
+}
+
+UNIT_TEST(a_load_that_comes_in_waves_keeps_as_many_lists_as_a_wave_has)
+{
+    tiny_start(true, KEEP, 8);
+    atomic_store(&tiny_quota, 8 * (int64_t)MIB);
+    struct tiny_cache *tc = tiny_attach();
+    unsigned class = ss_class_of(64);
+    wave(tc, class);
+    wave(tc, class);
+    uint64_t refills = unit_heap(tc->heap).refills, flushes = unit_heap(tc->heap).flushes;
+    for (unsigned i = 0; i < 5; i++)
+        wave(tc, class);
+    REQUIRE(unit_heap(tc->heap).flushes == flushes);
+    REQUIRE(unit_heap(tc->heap).refills - refills <= 5); /* the last list may be a short one */
+    REQUIRE(tc->spares[class] > 30);
+    tiny_validate(tc); /* T5 */
+    size_t cached = tiny_cached_bytes();
+    REQUIRE(cached >= WAVE * 64u && cached <= WAVE * 64u + 4096);
+    tiny_flush(tc);
+    REQUIRE(tc->spares[class] == 0 && tc->spare_bytes == 0);
+    REQUIRE(unit_heap(tc->heap).out[class] == 0);
+    REQUIRE(atomic_load(&tiny_quota) == 8 * (int64_t)MIB && tc->quota == 0);
+    ss_validate();
+}
+
+UNIT_TEST(spare_lists_of_all_caches_together_stay_within_the_quota)
+{
+    tiny_start(true, KEEP, 8);
+    atomic_store(&tiny_quota, 2 * (int64_t)MIB);
+    struct tiny_cache *tc[] = {tiny_attach(), tiny_borrow(), tiny_borrow()};
+    unsigned class = ss_class_of(64);
+    for (unsigned round = 0; round < 4; round++) {
+        for (unsigned i = 0; i < 3; i++) {
+            wave(tc[i], class);
+            REQUIRE(atomic_load(&tiny_quota) >= 0);
+        }
+    }
+    size_t list = KEEP * 64, held = 0;
+    for (unsigned i = 0; i < 3; i++) {
+        REQUIRE(tc[i]->spare_bytes <= tc[i]->quota + list);
+        held += tc[i]->spare_bytes;
+        tiny_validate(tc[i]);
+    }
+    REQUIRE(held > MIB && held <= 2 * MIB + 3 * list);
+    for (unsigned i = 0; i < 3; i++)
+        tiny_flush(tc[i]);
+    REQUIRE(atomic_load(&tiny_quota) == 2 * (int64_t)MIB);
+    ss_validate();
+}
+
+UNIT_TEST(spare_lists_that_were_not_needed_between_two_sweeps_go_back)
+{
+    tiny_start(true, KEEP, 8);
+    atomic_store(&tiny_quota, 8 * (int64_t)MIB);
+    struct tiny_cache *tc = tiny_attach();
+    unsigned class = ss_class_of(64), other = ss_class_of(2048);
+    wave(tc, class);
+    wave(tc, class);
+    REQUIRE(tc->spares[class] > 30);
+    void *p[2 * KEEP];
+    for (unsigned i = 0; i < 60000; i++) { /* two lists of the class at work; sweeps pass */
+        for (unsigned k = 0; i % 100 == 0 && k < 2 * KEEP; k++)
+            p[k] = get(tc, class);
+        for (unsigned k = 0; i % 100 == 0 && k < 2 * KEEP; k++)
+            put(tc, p[k]);
+        (void)get(tc, other);
+    }
+    REQUIRE(tc->spares[class] >= 1 && tc->spares[class] <= 3);
+    tiny_validate(tc);
+}
+
 UNIT_TEST(a_capacity_of_nothing_keeps_nothing)
 {
     tiny_start(false, 0, 1);
@@ -505,6 +587,9 @@ int main(void)
         cmocka_unit_test(capacities_grow_with_misses_up_to_the_bound),
         cmocka_unit_test(without_adaption_capacities_stay_where_they_are),
         cmocka_unit_test(an_idle_class_gives_up_its_spare_list_and_capacity),
+        cmocka_unit_test(a_load_that_comes_in_waves_keeps_as_many_lists_as_a_wave_has),
+        cmocka_unit_test(spare_lists_of_all_caches_together_stay_within_the_quota),
+        cmocka_unit_test(spare_lists_that_were_not_needed_between_two_sweeps_go_back),
         cmocka_unit_test(a_capacity_of_nothing_keeps_nothing),
         cmocka_unit_test(flush_leaves_no_block_behind),
         cmocka_unit_test(cached_bytes_are_those_in_the_lists),
