@@ -10,7 +10,7 @@
  *   large   each thread replaces large blocks of its own at random
  *
  * The first part of each thread's operations, as many as OPERATIONS again, is not counted: bins
- * have not grown yet. An operation is one malloc or one free; births (a thread's first malloc)
+ * have not grown yet. An operation is one malloc or one free; births (a thread's first one)
  * and deaths (what runs when it has returned) are counted apart. The program writes the first
  * byte of every block it gets and reads that of every block it frees.
  *
@@ -172,18 +172,29 @@ static size_t mixed_size(struct worker *w)
     return kind < 90 ? 1 + r % 256 : kind < 99 ? 1 + r % 4096 : 1 + r % 32768;
 }
 
-static void *allocate(struct worker *w, size_t n)
+/* The thread's first operation is its birth. */
+static void begin(struct worker *w, enum kind kind)
 {
-    model_work(next_random(w) % 64);
-    model_op(w->born ? MALLOC : BIRTH);
-    void *p = hak_malloc(n);
+    model_op(w->born ? kind : BIRTH);
+}
+
+static void end(struct worker *w)
+{
     model_op_end();
-    if (p == NULL)
-        model_fail("malloc", "no memory");
     if (!w->born)
         cache_known(tiny_self);
     w->born = true;
     w->done++;
+}
+
+static void *allocate(struct worker *w, size_t n)
+{
+    model_work(next_random(w) % 64);
+    begin(w, MALLOC);
+    void *p = hak_malloc(n);
+    end(w);
+    if (p == NULL)
+        model_fail("malloc", "no memory");
     model_touch(p, true);
     return p;
 }
@@ -192,10 +203,9 @@ static void release(struct worker *w, void *p)
 {
     model_work(next_random(w) % 64);
     model_touch(p, false);
-    model_op(FREE);
+    begin(w, FREE);
     hak_free(p);
-    model_op_end();
-    w->done++;
+    end(w);
 }
 
 /* Count from here on, when all others are ready to. */

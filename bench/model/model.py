@@ -316,14 +316,17 @@ def write_csv(folder, results):
                     out.writerow([load, n, function, place, moved])
 
 
-def plot(path, results):
+def pyplot_found():
     try:
         import matplotlib
     except ImportError as error:
-        raise Model(f"{path.name}: {error}; install python3-matplotlib, "
-                    "or use --no-plot") from error
+        raise Model(f"model.svg: {error}: install python3-matplotlib, or use --no-plot") from error
     matplotlib.use("Agg")
     from matplotlib import pyplot
+    return pyplot
+
+
+def plot(path, results, pyplot):
     pyplot.rcParams["svg.hashsalt"] = "hakmem"
     keys = [m for m in METRICS if m[0] in ("rmw", "locks", "records", "blocks", "shares")]
     figure, axes = pyplot.subplots(1, len(results), figsize=(3.4 * len(results), 3.6),
@@ -400,6 +403,7 @@ def main():
         raise Model(f"--program '{program}': expected a program")
     symbols = Symbols(program)
     check_rules(symbols)
+    pyplot = None if args.no_plot else pyplot_found()
     results = {}
     todo = [(load, n) for load in args.loads for n in args.threads]
     for i, (load, n) in enumerate(todo, 1):
@@ -416,8 +420,8 @@ def main():
         grown |= more
     args.out.mkdir(parents=True, exist_ok=True)
     write_csv(args.out, results)
-    if not args.no_plot:
-        plot(args.out / "model.svg", results)
+    if pyplot:
+        plot(args.out / "model.svg", results, pyplot)
     print(f"{ME}: details in {args.out}", file=sys.stderr)
     return 1 if grown else 0
 
