@@ -61,6 +61,7 @@ def arguments(argv):
                    help="measure nothing; report on the results there")
     p.add_argument("--markdown", metavar="FILE",
                    help="write FILE, and plots in img/ beside it, from doc/perf.in.md")
+    p.add_argument("--plots", choices=["yes", "no"], default="yes", help="default: yes")
     p.add_argument("--list", action="store_true", help="show tests and peers, and end")
     p.add_argument("--install-peers", action="store_true",
                    help="install jemalloc, tcmalloc and mimalloc of Debian first")
@@ -239,7 +240,7 @@ def do_step(where, results, kind, test, peer, rep):
         if missing := make_input(test):
             results.add("run", test, peer, 0, measure.Run("fail", missing))
         else:
-            results.add("proof", test, peer, 0, note=where.prove(test, peer))
+            results.add("proof", test, peer, 0, where.prove(test, peer))
     elif results.failure(test.name, peer.label):
         return
     elif kind == "run":
@@ -268,13 +269,13 @@ def check_peers(where, contenders):
     """Every peer must serve a trivial program, before hours are spent."""
     trivial = suite.Test("trivial", "", 1, ["/bin/true"], timeout=20.0)
     for peer in contenders:
-        if why := where.prove(trivial, peer):
+        if why := where.prove(trivial, peer).note:
             raise Bad(f"--peers {peer.label}: {peer.library} is no malloc that can be "
                       f"preloaded: {why}")
 
 
 def measure_all(given, chosen, contenders, results):
-    launch = pathlib.Path(given.build or BUILD) / "bench" / "launch"
+    launch = pathlib.Path(given.build or BUILD) / "tests" / "bench-runner" / "launch"
     if not launch.exists():
         raise Bad(f"{launch}: not built; run tools/bench, which does")
     where = measure.Machine(launch.resolve())
@@ -336,6 +337,15 @@ def session_of(given, contenders, results):
     return results
 
 
+def draw(results):
+    try:
+        import plots # needs matplotlib, which nothing else does
+    except ImportError as error:
+        print(f"tools/bench: no plots: {error} (package python3-matplotlib)", file=sys.stderr)
+        return []
+    return plots.draw(results, results.folder)
+
+
 def finish(given, results):
     """Tables, plots, document. The exit status."""
     if not results.rows:
@@ -343,12 +353,7 @@ def finish(given, results):
         return 1
     report.print_all(results, sys.stdout)
     report.write_summary(results)
-    images = []
-    try:
-        import plots # needs matplotlib, which reading a CSV does not
-        images = plots.draw(results, results.folder)
-    except ImportError as error:
-        print(f"tools/bench: no plots: {error} (package python3-matplotlib)", file=sys.stderr)
+    images = draw(results) if given.plots == "yes" else []
     if given.markdown:
         beside = pathlib.Path(given.markdown).resolve().parent / "img"
         beside.mkdir(parents=True, exist_ok=True)

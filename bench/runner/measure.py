@@ -60,6 +60,7 @@ class Machine:
     def __init__(self, launch):
         self.launch = str(launch)
         self.child = None
+        self.stranger = ""
 
     def stop(self):
         """End what is running, with all its children."""
@@ -142,10 +143,11 @@ class Machine:
         return result
 
     def prove(self, test, peer):
-        """"" where every process of the test is seen to use the peer's malloc, else why not."""
+        """A run for proof: refused unless every process is seen to use the peer's malloc."""
         clean, alone = environment(test, peer)
         with fresh_folder() as folder:
             (folder / "traces").mkdir()
+            self.stranger = ""
             if test.driver: # launch does not know which of the processes is the server
                 clean |= {"LD_DEBUG": "bindings,libs", "LD_DEBUG_OUTPUT": f"{folder}/traces/t"}
             else:
@@ -153,9 +155,27 @@ class Machine:
 
             def doubt():
                 return doubts(folder / "traces", peer.library, test.driver)
+            def enough():
+                return not doubt() and (test.driver or not self.strangers(peer.library))
             failure, _ = self.execute(test.command, folder, clean, alone, test.stdin,
-                                      watch=lambda: not doubt(), timeout=test.timeout)
-            return failure or doubt()
+                                      watch=enough, timeout=test.timeout)
+            if failure:
+                return Run("refused" if "cannot be preloaded" in failure else "fail", failure)
+            why = doubt() or self.stranger
+            return Run("refused" if why else "ok", why)
+
+    def strangers(self, library):
+        """Do processes of the run live that have the library not mapped? Remembers one of them:
+        what dropped LD_PRELOAD and LD_DEBUG with it leaves no record."""
+        for stat in pathlib.Path("/proc").glob("[0-9]*/stat"):
+            with contextlib.suppress(OSError): # it has ended
+                name, _, rest = stat.read_text().partition("(")[2].rpartition(")")
+                maps = stat.with_name("maps").read_text()
+                exe = os.readlink(stat.with_name("exe"))
+                if (int(rest.split()[3]) == self.child.pid and maps and library not in maps
+                        and exe != os.path.realpath(self.launch)):
+                    self.stranger = f"{name} has {library} not mapped"
+        return self.stranger
 
     def count_calls(self, test, peer):
         """(system calls, "") or (None, why not). launch's own are left out."""

@@ -149,7 +149,7 @@ def parse(text, hakmem):
         elif "/" in part or os.path.exists(part):
             add(by_path(label, part, version, env))
         else:
-            raise Bad(f"--peers {part}: expected {WORDS}")
+            raise Bad(f"--peers {part or text}: expected {WORDS}")
         env, label, version = {}, None, None
     if label or env:
         raise Bad(f"--peers {text}: a label or variable is followed by no name; "

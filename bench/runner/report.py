@@ -268,6 +268,11 @@ def write_summary(results):
                         f"{stats.spread([r[what] for r in runs]):.4f}", remark])
 
 
+def shortened(text):
+    """Where a file lies on the machine of the day is of no use to a reader: its name is."""
+    return re.sub(r"(?<![\w.*])/(?:[^/,=\s]+/)+", "", text)
+
+
 def write_markdown(results, template, target, images):
     """The template with every <!-- NAME --> that is a table, a picture or a text replaced."""
     session = results.session
@@ -276,9 +281,9 @@ def write_markdown(results, template, target, images):
     texts["peers"] = "\n".join(
         f"- {p['label']}: {p['version'] or session['machine']['hakmem']}"
         + "".join(f", `{k}={v}`" for k, v in p["env"].items()) for p in session["peers"])
-    texts["verdict"] = "\n".join(f"- {line}" for line in verdict(results))
+    texts["verdict"] = "\n".join(f"- {shortened(line)}" for line in verdict(results))
     texts["rule"] = stats.RULE
-    texts["command"] = f"`{session['command']}`"
+    texts["command"] = f"`{shortened(session['command'])}`"
     for image in images:
         about = image.stem.replace("-", " ")
         link = pathlib.Path("img") / image.name

@@ -59,7 +59,8 @@ class Results:
 
     @staticmethod
     def _typed(row):
-        if None in row.values() or row["kind"] not in KINDS:
+        if None in row.values() or row["kind"] not in KINDS \
+                or row["status"] not in ("ok", "fail", "refused"):
             raise ValueError(f"runs.csv: not a row: {','.join(str(v) for v in row.values())}")
         for name in ("rep", "peak_kib", "faults", "switched", "count"):
             row[name] = int(row[name] or 0)
@@ -123,10 +124,10 @@ class Results:
     def failure(self, test, peer):
         """("FAIL" or "REFUSED", why), or None. One failed run fails them all: the median of the
         lucky ones would hide it."""
-        for kind, word in (("proof", "REFUSED"), ("run", "FAIL")):
+        for kind in ("proof", "run"):
             for row in self.rows.get((kind, test, peer), []):
                 if row["status"] != "ok":
-                    return word, row["note"]
+                    return {"fail": "FAIL", "refused": "REFUSED"}[row["status"]], row["note"]
         return None
 
     def runs(self, test, peer):
