@@ -1,0 +1,144 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""The workloads of bench/: that they run, that they see faults, that suite.toml names them.
+
+usage: workloads.py FOLDER run [LIBRARY]    each runs, with little work; preloaded with hakmem
+       workloads.py FOLDER broken LIBRARY   each sees the faults of tests/bench/broken.c
+       workloads.py FOLDER options          each takes its options and refuses others
+       workloads.py FOLDER suite FILE       suite.toml is right, and names every workload
+
+FOLDER is where the workloads were built. Exit status 1 with a line for each fault found.
+"""
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+# Little work, but more than a thread's cache holds; each line one way to run it.
+SMALL = {
+    "aligned": ["--steps 20000"],
+    "batch": ["--rounds 20 --order same", "--rounds 20 --order reverse",
+              "--rounds 20 --order ends", "--rounds 20 --order random",
+              "--rounds 40 --order ends --swap --threads 4", "--rounds 20 --swap --batch 5"],
+    "births": ["--births 200", "--births 100 --threads 8", "--births 3 --threads 8"],
+    "blocks": ["--blocks 100000 --order lifo", "--blocks 100000 --order fifo",
+               "--blocks 100000 --order both --size 8"],
+    "cross": ["--rounds 400", "--rounds 400 --threads 1", "--rounds 800 --threads 8 --every 1"],
+    "graph": ["--generations 3 --steps 2000", "--generations 3 --steps 4000 --threads 8"],
+    "grow": ["--what vectors --steps 20000", "--what strings --steps 50000"],
+    "large": ["--steps 5", "--steps 5 --fill --min 1 --max 2"],
+    "larson": ["--threads-born 50 --detached", "--threads-born 50 --threads 4",
+               "--threads-born 6 --rounds 10 --min 8 --max 1000 --blocks 500",
+               "1 8 128 1024 1 12345 2 --detached"],
+    "producer": ["--batches 20", "--batches 50 --batch 100 --size 64 --threads 8 --in-flight 2"],
+    "serverday": ["--connections 500", "--connections 500 --threads 5 --tick-us 10"],
+    "sharing": ["--blocks 20000 --which active", "--blocks 20000 --which passive --threads 4"],
+    "table": ["--slots 5000 --steps 50000", "--slots 256 --steps 1000 --threads 256"],
+    "workset": ["--steps 20000"],
+    "zeroed": ["--steps 20000", "--steps 50 --doublings 20 --slots 10"],
+}
+# Enough calls in one thread, which is where broken.c breaks.
+BROKEN = {name: lines[0] + " --threads 1" for name, lines in SMALL.items()} | {
+    "births": "--births 20 --blocks 300",
+    "large": "--steps 300 --min 1 --max 2 --threads 1",
+    "larson": "--threads-born 50 --threads 1",
+    "producer": "--batches 20",
+    "serverday": "--connections 2000 --threads 1",
+}
+REFUSED = {
+    "aligned": "--steps many", "batch": "--order sideways", "births": "--births -1",
+    "blocks": "--size 7", "cross": "--min 20 --max 10", "graph": "--steps 0x10",
+    "grow": "--what trees", "large": "--min 30", "larson": "2 8 128",
+    "producer": "--threads 3", "serverday": "--report /nowhere/at/all", "sharing": "--size 1",
+    "table": "--slots 10", "workset": "--steps 99999999999999999999", "zeroed": "--slots 1k",
+}
+folder = Path(sys.argv[1])
+faults = []
+
+
+def expect(good, text):
+    if not good:
+        faults.append(text)
+
+
+def execute(name, line, **environment):
+    """status, stdout, stderr of the workload"""
+    done = subprocess.run([folder / name, *line.split()], capture_output=True, text=True,
+                          timeout=100, env=os.environ | environment)
+    return done.returncode, done.stdout, done.stderr
+
+
+def run(library=None):
+    for name, lines in SMALL.items():
+        for line in lines:
+            environment = {"LD_PRELOAD": library, "HAKMEM_STATS": "1"} if library else {}
+            status, _, err = execute(name, line, **environment)
+            expect(status == 0, f"{name} {line}: status {status}: {err}")
+            if library:
+                expect("hakmem" in err, f"{name} {line}: did not run on hakmem")
+            else:
+                expect(err == "", f"{name} {line}: said on stderr: {err}")
+    csv = Path("serverday.csv")
+    status, out, _ = execute("serverday", f"--connections 500 --report {csv}",
+                             **({"LD_PRELOAD": library} if library else {}))
+    lines = csv.read_text().splitlines()
+    csv.unlink()
+    expect(status == 0 and lines[0] == "time,live,rss" and len(lines) == 241,
+           f"serverday --report wrote {len(lines)} lines, the first {lines[0]}")
+    held = [int(rss) / int(live) for _, live, rss in (s.split(",") for s in lines[1:])]
+    wanted = f"mean rss/live {sum(held) / len(held):.3f}\nend rss/live  {held[-1]:.3f}\n"
+    expect(wanted in out, f"serverday printed {out} and reported {wanted}")
+
+
+def broken(library):
+    for name, line in BROKEN.items():
+        status, _, err = execute(name, line, LD_PRELOAD=library)
+        expect(status == 1 and re.fullmatch(f"{name}: [^\n]+\n", err),
+               f"{name} {line}, on a broken malloc: status {status}: {err}")
+
+
+def options():
+    for name, line in REFUSED.items():
+        for bad in (line, "--no-such-option 1", "--threads", "--threads 0", "-x", "stray"):
+            status, out, err = execute(name, bad)
+            expect(status == 2 and out == "" and re.fullmatch(f"{name}: [^\n]+\n", err),
+                   f"{name} {bad}: status {status}: {err}")
+        status, out, err = execute(name, "--help")
+        expect(status == 0 and "--threads N" in out and err == "",
+               f"{name} --help: status {status}: {out}{err}")
+
+
+def suite(file):
+    known = {"name", "about", "threads", "command", "instructions"}
+    names, used = set(), set()
+    for test in tomllib.loads(Path(file).read_text())["test"]:
+        name = test.get("name", "a test without a name")
+        expect(re.fullmatch("[a-z0-9-]+", name) and name not in names, f"{name}: bad, or twice")
+        names.add(name)
+        expect(known >= set(test) >= known - {"instructions"}, f"{name}: has {', '.join(test)}")
+        for key in ("command", "instructions"):
+            command = test.get(key, test["command"])
+            program = command[0].removeprefix("{bench}/")
+            used.add(program)
+            if not os.access(folder / program, os.X_OK):
+                faults.append(f"{name}: {key}: no program {folder / program}")
+                continue
+            at = command.index("--threads") if "--threads" in command else None
+            expect(at and command[at + 1] == str(test["threads"]),
+                   f"{name}: threads = {test['threads']}, but {' '.join(command)}")
+            # A bad option after them is refused only where those before it are good.
+            status, _, err = execute(program, " ".join(command[1:]) + " --no-such-option")
+            expect(status == 2 and "--no-such-option: " in err, f"{name}: {key}: {err}")
+        expect("instructions" not in test or test["threads"] == 1,
+               f"{name}: instructions of a program with threads")
+    written = {p.stem for p in Path(file).parent.glob("*.c") if '"bench.h"' in p.read_text()}
+    for name in written | used | set(SMALL):
+        for place, names in (("bench/*.c", written), ("suite.toml", used), ("SMALL here", SMALL)):
+            expect(name in names, f"{name}: not in {place}")
+
+
+globals()[sys.argv[2]](*sys.argv[3:])
+print("\n".join(faults) or "as expected")
+sys.exit(bool(faults))
