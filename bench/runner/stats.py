@@ -10,8 +10,8 @@ RULE = (
     "and of the best peer's overlap: the two cannot be told apart. A test is marked ! where "
     "the machine was too noisy to judge it: the fixed loop timed directly before and after "
     f"each run varied by more than {CALIBRATION_LIMIT:.0%} (5th to 95th percentile), or others "
-    f"took more than {OTHER_LIMIT:.0%} of one processor in the median run. Spread is (max - min) / "
-    "median, the largest of the row.")
+    f"took more than {OTHER_LIMIT:.0%} of one processor in the median run. Spread is "
+    "(max - min) / median, the largest of the row.")
 
 
 def median(values):
