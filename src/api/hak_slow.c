@@ -118,7 +118,7 @@ void *hak_malloc_slow(size_t n)
 
 /* Is p the first byte of a block? Tiny ones answer without touching the slab's record, which for
  * another heap's block is another CPU's cache line. */
-static void block_check(const struct tiny_cache *tc, const void *p, uint32_t word)
+HAK_FAST void block_check(const struct tiny_cache *tc, const void *p, uint32_t word)
 {
     unsigned class = ss_word_class(word);
     uint64_t magic = tc->bin[class].magic;
@@ -137,25 +137,40 @@ static void free_uncached(void *p, uint32_t word)
     ss_flush(ss_heap_by_id(ss_word_heap(word)), p);
 }
 
-void hak_free_slow(void *p)
+HAK_FAST void free_to(struct tiny_cache *tc, void *p, uint32_t word)
 {
-    uint32_t word = ss_word(p);
+    block_check(tc, p, word);
+    if (ss_word_heap(word) == ss_word_heap(tc->tag))
+        tiny_give(tc, ss_word_class(word), p);
+    else
+        tiny_send(tc, word, p);
+}
+
+static HAK_SLOW void free_rare(void *p, uint32_t word)
+{
     if (ss_word_heap(word) == 0) {
         if (p != NULL)
             large_free(p, word);
         return;
     }
     struct tiny_cache *tc = cache_enter();
-    if (HAK_UNLIKELY(tc == NULL)) {
+    if (tc != NULL) {
+        free_to(tc, p, word);
+        cache_leave(tc);
+    } else {
         free_uncached(p, word);
-        return;
     }
-    block_check(tc, p, word);
-    if (ss_word_heap(word) == ss_word_heap(tc->tag))
-        tiny_give(tc, ss_word_class(word), p);
+}
+
+void hak_free_slow(void *p)
+{
+    /* The common ways here: another heap's block, a full bin. */
+    uint32_t word = ss_word(p);
+    struct tiny_cache *tc = tiny_self;
+    if (HAK_LIKELY(ss_word_heap(word) != 0 && tc->heap != NULL))
+        free_to(tc, p, word);
     else
-        tiny_send(tc, word, p);
-    cache_leave(tc);
+        free_rare(p, word);
 }
 
 /* ---- Sizes. ---- */

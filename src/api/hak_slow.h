@@ -8,10 +8,10 @@
 #include "base/hak_base.h"
 
 /* What hak_malloc does when its bin is empty or the size is above 1 KiB. */
-HAK_SLOW void *hak_malloc_slow(size_t n);
+HAK_NOINLINE void *hak_malloc_slow(size_t n);
 /* What hak_free does with another heap's block, a full bin, a mid or large block, NULL, or a bad
  * pointer. Preserves errno. */
-HAK_SLOW void hak_free_slow(void *p);
+HAK_NOINLINE void hak_free_slow(void *p);
 
 /* Ready to serve: options read, region reserved. Any allocation path may call it first; frees
  * never need it. false: no address space; the next call tries again. */

@@ -21,7 +21,8 @@
 #else
 #    define HAK_FAST static inline __attribute__((always_inline))
 #endif
-#define HAK_SLOW __attribute__((noinline, cold))
+#define HAK_NOINLINE __attribute__((noinline)) /* a second way, hot all the same */
+#define HAK_SLOW     __attribute__((noinline, cold))
 /* on an extern variable of a fast path: reached without a detour through the GOT */
 #define HAK_HIDDEN __attribute__((visibility("hidden")))
 /* initial-exec: one load, no call, and no allocation when a thread first touches it */

@@ -226,8 +226,8 @@ bool ss_refill(struct ss_heap *h, unsigned class, uint32_t want, struct ss_chain
  * Aborts on one that is already there. Takes the heap's lock. */
 void ss_flush(struct ss_heap *h, void *blocks);
 
-/* Push a chain home, of one class and owner. Where the owner has no thread, or has let the queue
- * grow past a mebibyte, also carries the queue to the slabs for it. */
+/* Push a chain home, of one class and owner. Where the owner has let the queue grow to nearly a
+ * mebibyte, or to 64 KiB while it has no thread, also carries the queue to the slabs for it. */
 void ss_send_home(uint32_t word, const struct ss_chain *c);
 
 /* Empty one heap's remote-free queues into its slabs. */

@@ -4,9 +4,9 @@
  */
 #include "superslab/ss_internal.h"
 
-enum {
-    QUEUE_MAX_BYTES = 1 << 20
-}; /* a longer remote-free queue is carried home by who frees */
+/* A longer remote-free queue is carried home by who frees. Less than 65,535 blocks of 16 bytes,
+ * where a queue's count sticks. */
+enum { QUEUE_MAX_BYTES = 15 * SS_UNIT, QUEUE_MAX_BYTES_PARKED = SS_UNIT };
 
 static struct ss_heap *heaps[SS_HEAPS_MAX]; /* [region lock] to add; never removed */
 static _Atomic unsigned nheaps;             /* ids 1 .. nheaps */
@@ -209,8 +209,10 @@ void ss_send_home(uint32_t word, const struct ss_chain *c)
     struct ss_heap *h = heaps[ss_word_heap(word)];
     unsigned class = ss_word_class(word);
     uint32_t count = ss_remote_push(&h->remote[class], c);
-    if (HAK_LIKELY((size_t)count * ss_classes[class].size < QUEUE_MAX_BYTES &&
-                   atomic_load_explicit(&h->nthreads, memory_order_relaxed) > 0))
+    size_t most = atomic_load_explicit(&h->nthreads, memory_order_relaxed) > 0
+                      ? QUEUE_MAX_BYTES
+                      : QUEUE_MAX_BYTES_PARKED;
+    if (HAK_LIKELY(count * (size_t)ss_classes[class].size < most))
         return;
     if (os_lock_try(&h->lock)) { /* somebody is there already: they will see to it */
         queue_carry_locked(h, class);

@@ -47,7 +47,7 @@ static void cap_shrink(struct tiny_cache *tc, unsigned class)
     tc->bin[class].room -= (uint64_t)cut << TINY_ROOM_SHIFT;
 }
 
-static void out_flush(struct tiny_out *o)
+void tiny_out_flush(struct tiny_out *o)
 {
     if (o->count == 0)
         return;
@@ -217,7 +217,7 @@ static void cache_sweep(struct tiny_cache *tc)
     }
     quota_return(tc);
     for (unsigned i = 0; i < TINY_NOUT; i++)
-        out_flush(&tc->out[i]);
+        tiny_out_flush(&tc->out[i]);
 }
 
 static void cache_tick(struct tiny_cache *tc)
@@ -288,29 +288,12 @@ void tiny_give(struct tiny_cache *tc, unsigned class, void *p)
     bin->room -= TINY_ROOM_ONE;
 }
 
-void tiny_send(struct tiny_cache *tc, uint32_t word, void *p)
-{
-    unsigned class = ss_word_class(word);
-    struct tiny_out *o = &tc->out[(class + 29 * ss_word_heap(word)) % TINY_NOUT];
-    if (o->word != word) {
-        out_flush(o);
-        o->word = word;
-    }
-    HAK_CHECK_POINTER(p != o->head, "tiny: block freed twice", p);
-    ss_link(p, o->head);
-    o->head = p;
-    if (o->count++ == 0)
-        o->tail = p;
-    if (o->count >= tiny_params.out_max[class])
-        out_flush(o);
-}
-
 void tiny_flush(struct tiny_cache *tc)
 {
     for (unsigned c = 0; c < SS_NCLASS; c++)
         bin_flush(tc, c);
     for (unsigned i = 0; i < TINY_NOUT; i++)
-        out_flush(&tc->out[i]);
+        tiny_out_flush(&tc->out[i]);
     quota_return(tc);
 }
 

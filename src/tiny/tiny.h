@@ -113,11 +113,11 @@ void tiny_init(void);
 
 /* The bin of `class` is empty: take the spare list, or refill from the heap, and return one
  * block. *zero: its contents, but for the first word, are known to be zero. NULL: no memory. */
-HAK_SLOW void *tiny_refill(struct tiny_cache *tc, unsigned class, bool *zero);
+HAK_NOINLINE void *tiny_refill(struct tiny_cache *tc, unsigned class, bool *zero);
 /* Put back p, a checked block of tc's own heap, whether or not its bin has room. */
-HAK_SLOW void tiny_give(struct tiny_cache *tc, unsigned class, void *p);
-/* Put p, a checked block of another heap, on its way home. */
-void tiny_send(struct tiny_cache *tc, uint32_t word, void *p);
+HAK_NOINLINE void tiny_give(struct tiny_cache *tc, unsigned class, void *p);
+/* Send what is collected home. */
+HAK_NOINLINE void tiny_out_flush(struct tiny_out *o);
 /* Empty every list of tc. */
 void tiny_flush(struct tiny_cache *tc);
 
@@ -184,6 +184,24 @@ HAK_FAST bool tiny_push(struct tiny_cache *tc, void *p)
     ss_link(p, bin->head);
     bin->head = p;
     return true;
+}
+
+/* Put p, a checked block of another heap, on its way home. */
+HAK_FAST void tiny_send(struct tiny_cache *tc, uint32_t word, void *p)
+{
+    unsigned class = ss_word_class(word);
+    struct tiny_out *o = &tc->out[(class + 29 * ss_word_heap(word)) % TINY_NOUT];
+    if (HAK_UNLIKELY(o->word != word)) {
+        tiny_out_flush(o);
+        o->word = word;
+    }
+    HAK_CHECK_POINTER(p != o->head, "tiny: block freed twice", p);
+    ss_link(p, o->head);
+    o->head = p;
+    if (o->count++ == 0)
+        o->tail = p;
+    if (HAK_UNLIKELY(o->count >= tiny_params.out_max[class]))
+        tiny_out_flush(o);
 }
 
 #endif /* HAK_TINY_H */

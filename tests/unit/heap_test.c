@@ -286,12 +286,14 @@ UNIT_TEST(for_a_heap_without_threads_the_sender_carries_them_home)
     unit_start();
     struct ss_heap *h = heap_new();
     unsigned class = ss_class_of(64);
-    bool grew;
-    struct ss_chain sent = chain_of(refill(h, class, MANY, &grew).head);
+    void *first = use_up_slabs(h, class, 1), *rest = ss_next(first);
+    ss_link(first, NULL);
     atomic_store(&h->nthreads, 0);
-    ss_send_home(ss_word(sent.head), &sent);
-    REQUIRE(unit_heap(h).out[class] == 0);
-    REQUIRE(unit_heap(h).remote_takes == 1);
+    struct ss_chain one = chain_of(first), others = chain_of(rest);
+    ss_send_home(ss_word(first), &one); /* a few wait for its next thread; a slabful does not */
+    REQUIRE(unit_heap(h).remote_takes == 0 && unit_heap(h).out[class] == others.count + 1);
+    ss_send_home(ss_word(rest), &others);
+    REQUIRE(unit_heap(h).remote_takes == 1 && unit_heap(h).out[class] == 0);
     ss_validate();
 }
 
@@ -299,10 +301,12 @@ UNIT_TEST(a_queue_that_its_owner_neglects_is_carried_home)
 {
     unit_start();
     struct ss_heap *h = heap_new();
-    unsigned class = ss_class_of(8192);
-    for (unsigned i = 0; i < 40; i++) { /* 20 MiB */
-        struct ss_chain sent = chain_of(use_up_slabs(h, class, 8));
-        ss_send_home(ss_word(sent.head), &sent);
+    size_t sizes[] = {8192, 16}; /* 16: a queue's count sticks just below a mebibyte of them */
+    for (unsigned k = 0; k < 2; k++) {
+        for (unsigned i = 0; i < 40; i++) { /* 20 MiB */
+            struct ss_chain sent = chain_of(use_up_slabs(h, ss_class_of(sizes[k]), 8));
+            ss_send_home(ss_word(sent.head), &sent);
+        }
     }
     REQUIRE(unit_region().grown <= 4);
     ss_validate();
