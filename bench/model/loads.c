@@ -282,7 +282,9 @@ static void cross(void *argument)
     struct worker *w = argument;
     while (!finished(w)) {
         warmed_up(w);
-        struct worker *to = &workers[next_random(w) % arg.threads];
+        /* Never to itself, or at 2 threads half the frees would be local. */
+        unsigned other = 1 + next_random(w) % HAK_MAX(arg.threads - 1, 1u);
+        struct worker *to = &workers[(w->id + other) % arg.threads];
         if (to->sent - to->taken < MAIL) {
             void *p = allocate(w, 1 + next_random(w) % 256);
             to->mail[to->sent++ % MAIL] = p;

@@ -223,13 +223,18 @@ def lines_of(one):
     return {site: moved / n for site, moved in one.sites.items()}
 
 
+def compared(runs):
+    """Few and many threads. At 2 a successor or a partner is the same one too often: from 4, if
+    there is anything above."""
+    many = max(runs)
+    return min([n for n in runs if 4 <= n < many] or [n for n in runs if n >= 2] or [many]), many
+
+
 def verdict(load, runs):
     """The last lines of a load's table, and whether anything grows."""
-    many = max(runs)
-    fewer = [n for n in runs if 2 <= n < many]
-    if not fewer:
+    few, many = compared(runs)
+    if few == many:
         return [f"{load}: one number of threads above 1: nothing to compare"], False
-    few = min(fewer)
     lines = []
     for key, counts, title, judged, least in METRICS:
         before, after = (per_operation(runs[n], counts) for n in (few, many))
@@ -277,7 +282,7 @@ def print_load(load, runs):
             table([f"a thread's {kind} costs:"] + [str(n) for n in threads],
                   [[title] + [per_operation(runs[n], counts, [kind]) for n in threads]
                    for key, counts, title, _, _ in METRICS if key != "program"])
-    few, many = min([n for n in threads if n >= 2] or threads), max(threads)
+    few, many = compared(runs)
     shown = [m for m in METRICS if m[0] in ("rmw", "locks", "records", "blocks")]
     head = ["path, and one of it costs"]
     head += [f"{key}@{n}" for key in ["share"] + [m[0] for m in shown] for n in (few, many)]

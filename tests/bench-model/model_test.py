@@ -106,7 +106,10 @@ class Verdict(unittest.TestCase):
             _, grown = model.verdict("cross", {2: self.one(few, 0), 64: self.one(many, 0)})
             self.assertFalse(grown, (few, many))
 
-    def test_it_compares_from_two_threads_on(self):
+    def test_it_compares_from_four_threads_on_or_from_two(self):
+        runs = {n: self.one(n, 0) for n in (1, 2, 4, 8, 64)}
+        self.assertEqual(model.compared(runs), (4, 64))
+        self.assertEqual(model.compared({n: runs[n] for n in (1, 2, 4)}), (2, 4))
         lines, grown = model.verdict("cross", {1: self.one(0, 0), 64: self.one(500, 0)})
         self.assertFalse(grown)
         self.assertIn("nothing to compare", lines[0])
