@@ -28,9 +28,12 @@ class TheAllocator(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         symbols = model.Symbols(PROGRAM)
-        model.check_rules(symbols)
+        cls.unknown = model.unknown_functions(symbols)
         cls.runs = {load: {n: model.run(PROGRAM, symbols, load, n, ops) for n in (1, 2, 4)}
                     for load, ops in OPS.items()}
+
+    def test_paths_are_told_apart_by_functions_that_exist(self):
+        self.assertEqual(self.unknown, [])
 
     def test_a_fast_malloc_or_free_shares_nothing_while_blocks_stay_with_their_thread(self):
         for n, one in self.runs["local"].items():
