@@ -205,9 +205,9 @@ def grows(before, after, least):
     return after - before > least and after > before * (1 + TOLERANCE)
 
 
-def contribution(one, counts, path):
-    """What a path adds to the average operation."""
-    return total(one, OPERATIONS, counts, path)[1] / max(total(one, OPERATIONS, [])[0], 1)
+def contribution(one, counts, path, kinds):
+    """What a path adds to the average operation of these kinds."""
+    return total(one, kinds, counts, path)[1] / max(total(one, kinds, [])[0], 1)
 
 
 def paths_of(runs):
@@ -226,7 +226,35 @@ def compared(runs):
     """Few and many threads. At 2 a successor or a partner is the same one too often: from 4, if
     there is anything above."""
     many = max(runs)
-    return min([n for n in runs if 4 <= n < many] or [n for n in runs if n >= 2] or [many]), many
+    few = [n for n in runs if 4 <= n < many] or [n for n in runs if n >= 2] or [many]
+    return min(few), many
+
+
+JUDGED = [  # kinds, what one is called, how much more than METRICS says is the smallest growth
+    (OPERATIONS, "an operation", 1),
+    (["birth"], "a birth", 20),
+    (["death"], "a death", 20),
+]
+
+
+def growth(runs, kinds, called, factor):
+    """One line for each metric that grows."""
+    few, many = compared(runs)
+    for key, counts, title, judged, least in METRICS:
+        before, after = (per_operation(runs[n], counts, kinds) for n in (few, many))
+        if not judged or not grows(before, after, least * factor):
+            continue
+        path = max((p for p in paths_of(runs) if p[0] in kinds),
+                   key=lambda p: contribution(runs[many], counts, p, kinds) -
+                   contribution(runs[few], counts, p, kinds))
+        text = (f"{title} grow: {before:.4f} {called} at {few} threads, {after:.4f} at {many}; "
+                f"most on path {path[0]}: {path[1]}")
+        if key in ("records", "blocks", "shares") and kinds == OPERATIONS:
+            old, new = lines_of(runs[few]), lines_of(runs[many])
+            site = max(new, key=lambda s: (new[s] - old.get(s, 0)) *
+                       ((s[1] == "block") == (key == "blocks")))
+            text += f", in {site[0]}, line of {site[1]}"
+        yield text
 
 
 def verdict(load, runs):
@@ -234,24 +262,10 @@ def verdict(load, runs):
     few, many = compared(runs)
     if few == many:
         return [f"{load}: one number of threads above 1: nothing to compare"], False
-    lines = []
-    for key, counts, title, judged, least in METRICS:
-        before, after = (per_operation(runs[n], counts) for n in (few, many))
-        if not judged or not grows(before, after, least):
-            continue
-        path = max(paths_of(runs), key=lambda p: contribution(runs[many], counts, p) -
-                   contribution(runs[few], counts, p))
-        text = (f"{load}: {title} grow: {before:.4f} an operation at {few} threads, "
-                f"{after:.4f} at {many}; most on path {path[0]}: {path[1]}")
-        if key in ("records", "blocks", "shares"):
-            old, new = lines_of(runs[few]), lines_of(runs[many])
-            site = max(new, key=lambda s: (new[s] - old.get(s, 0)) *
-                       ((s[1] == "block") == (key == "blocks")))
-            text += f", in {site[0]}, line of {site[1]}"
-        lines.append(text)
+    lines = [f"{load}: {line}" for judged in JUDGED for line in growth(runs, *judged)]
     if lines:
         return lines, True
-    return [f"{load}: counts per operation do not grow from {few} to {many} threads "
+    return [f"{load}: counts do not grow from {few} to {many} threads "
             f"(by less than {TOLERANCE:.0%})"], False
 
 
@@ -324,7 +338,8 @@ def pyplot_found():
     try:
         import matplotlib
     except ImportError as error:
-        raise Model(f"model.svg: {error}: install python3-matplotlib, or use --no-plot") from error
+        raise Model(f"model.svg: {error}: install python3-matplotlib, "
+                    "or use --no-plot") from error
     matplotlib.use("Agg")
     from matplotlib import pyplot
     return pyplot

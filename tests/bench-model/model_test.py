@@ -109,6 +109,15 @@ class Verdict(unittest.TestCase):
             _, grown = model.verdict("cross", {2: self.one(few, 0), 64: self.one(many, 0)})
             self.assertFalse(grown, (few, many))
 
+    def test_it_judges_births_and_deaths_on_their_own(self):
+        few, many = self.one(0, 0), self.one(0, 0)
+        few.paths["birth", "parked cache"] = [10, 30] + [0] * (len(few.counts) - 1)
+        many.paths["birth", "parked cache"] = [10, 90] + [0] * (len(few.counts) - 1)
+        lines, grown = model.verdict("churn", {4: few, 64: many})
+        self.assertTrue(grown)
+        self.assertEqual(lines, ["churn: atomic read-modify-writes grow: 3.0000 a birth at 4 "
+                                 "threads, 9.0000 at 64; most on path birth: parked cache"])
+
     def test_it_compares_from_four_threads_on_or_from_two(self):
         runs = {n: self.one(n, 0) for n in (1, 2, 4, 8, 64)}
         self.assertEqual(model.compared(runs), (4, 64))
