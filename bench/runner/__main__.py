@@ -37,8 +37,13 @@ examples:
 """
 
 
+class Parser(argparse.ArgumentParser):
+    def error(self, message):
+        raise Bad(f"{message}; see tools/bench --help")
+
+
 def arguments(argv):
-    p = argparse.ArgumentParser(
+    p = Parser(
         prog="tools/bench",
         description="Times hakmem and its peers on the tests of bench/*.toml.",
         epilog=EXAMPLES, allow_abbrev=False,

@@ -155,13 +155,18 @@ class Machine:
 
             def doubt():
                 return doubts(folder / "traces", peer.library, test.driver)
+            cut_short = []
+
             def enough():
-                return not doubt() and (test.driver or not self.strangers(peer.library))
+                if not doubt() and (test.driver or not self.strangers(peer.library)):
+                    cut_short.append(True)
+                return cut_short
             failure, _ = self.execute(test.command, folder, clean, alone, test.stdin,
                                       watch=enough, timeout=test.timeout)
             if failure:
                 return Run("refused" if "cannot be preloaded" in failure else "fail", failure)
-            why = doubt() or self.stranger
+            # Cut short it leaves half a record, after a whole one.
+            why = "" if cut_short else doubt() or self.stranger
             return Run("refused" if why else "ok", why)
 
     def strangers(self, library):
@@ -265,7 +270,10 @@ def doubts(traces, library, driver):
     processes = 0
     for trace in traces.iterdir():
         text = trace.read_text(errors="replace")
-        name = (re.findall(r"transferring control: (.*)", text) or ["a process"])[-1]
+        names = re.findall(r"transferring control: (.*)", text)
+        if not names:
+            continue # it has not got to its program yet
+        name = names[-1]
         found = set(BINDING.findall(text))
         ours = {(source, symbol) for source, target, symbol in found
                 if os.path.realpath(target) == library}

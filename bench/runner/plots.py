@@ -100,10 +100,10 @@ def dots(results, what, tests, title, note):
             axis.annotate(" " + ", ".join(sorted(beyond, key=int)), (edge, place), fontsize=7,
                           xytext=(5, 0), textcoords="offset points", va="center",
                           color="#555555", annotation_clip=False)
-        for peer in results.labels():
-            if results.failure(test, peer):
-                axis.annotate("x", (edge, place), fontsize=9, color=style[peer]["color"],
-                              ha="right", va="center", weight="bold")
+        for number, peer in enumerate(p for p in style if results.failure(test, p)):
+            axis.annotate("x", (edge, place), fontsize=9, color=style[peer]["color"],
+                          xytext=(-8 * number, 0), textcoords="offset points", ha="right",
+                          va="center", weight="bold")
     ratio_axis(axis, min(min(values) / 1.06, 0.9), max(edge, 1.3))
     axis.set_yticks(range(len(rows)), rows)
     axis.set_ylim(len(rows) - 0.4, -0.6)
@@ -168,7 +168,7 @@ def scaling(results):
     wide = min(3, len(families))
     tall = -(-len(families) // wide)
     figure, axes = plt.subplots(tall, wide, layout="constrained", squeeze=False,
-                                figsize=(3.1 * wide + 0.4, 2.5 * tall + 0.7))
+                                figsize=(max(5.5, 3.1 * wide + 0.4), 2.5 * tall + 0.7))
     for axis, (name, entries) in zip(axes.flat, families.items()):
         highest = 0
         for peer in results.labels():

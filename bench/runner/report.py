@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import pathlib
 import re
+import textwrap
 
 import stats
 from suite import Bad
@@ -145,8 +146,9 @@ def summary(results):
         line("time, all", "seconds", results.tests())
     mean, counted = stats.means(results.table("seconds", results.tests()), [])
     if counted and ours:
-        lines.append(("time, to the best of all",
+        lines.append(("time, to the best with hakmem",
                       [number(mean.get(p), 3) for p in labels], []))
+    line("processor time, all", "cpu", results.tests())
     large, small = large_and_small(results)
     line("peak memory, large", "peak_kib", large)
     line("peak memory, small", "peak_kib", small)
@@ -182,7 +184,8 @@ def verdict(results):
     noisy = {t: why for t in results.tests() if (why := results.noise(t))}
     if noisy:
         lines.append(f"Too noisy to judge, {len(noisy)} of {len(rows)} tests: "
-                     + "; ".join(f"{t} ({why})" for t, why in noisy.items()) + ".")
+                     + ", ".join(f"{t} ({why})" if len(noisy) < 4 else t
+                                 for t, why in noisy.items()) + ".")
     counts = [len(results.runs(t, p)) for t in rows for p in results.labels()
               if results.runs(t, p)]
     if counts and min(counts) < 3:
@@ -236,10 +239,10 @@ def print_all(results, out):
     for name, table in made.items():
         if name != "summary":
             print(as_text(table, bold), file=out)
-    print("\n* least of the row. " + stats.RULE, file=out)
+    print("\n" + textwrap.fill("* least of the row. " + stats.RULE, WIDTH), file=out)
     print(as_text(made["summary"], bold) + "\n", file=out)
     for line in verdict(results):
-        print(line, file=out)
+        print(textwrap.fill(line, WIDTH, break_long_words=False), file=out)
 
 
 def write_summary(results):
@@ -248,7 +251,7 @@ def write_summary(results):
         writer = csv.writer(f)
         writer.writerow(["group", "test", "peer", "measure", "value", "ratio_to_best_peer",
                          "ratio_to_best_of_all", "repetitions", "spread", "remark"])
-        for what in ("seconds", "peak_kib", *COUNTS):
+        for what in ("seconds", "cpu", "peak_kib", *COUNTS):
             for test, row in results.table(what, results.tests()).items():
                 to_peers, to_all = stats.ratios(row, results.ours()), stats.ratios(row, [])
                 for peer, value in row.items():
@@ -265,7 +268,7 @@ def write_summary(results):
                         to_all[peer] and f"{to_all[peer]:.4f}",
                         1 if single else len(runs),
                         "" if single or not runs else
-                        f"{stats.spread([r[what] for r in runs]):.4f}", remark])
+                        f"{stats.spread(results.values(what, test, peer)):.4f}", remark])
 
 
 def shortened(text):

@@ -59,6 +59,8 @@ class BadInput(Bench):
     def test_bad_arguments_are_one_line_that_names_them(self):
         self.refused("--reps 0: expected 1 to 1000", "--reps", "0")
         self.refused("--reps many: expected a number", "--reps", "many")
+        self.refused("--bogus", "--bogus")
+        self.refused("--counts", "--counts", "maybe")
         self.refused("--tests no-such: no such test", "--tests", "no-such")
         self.refused("--peers jmalloc: expected", "--peers", "jmalloc")
         self.refused("--peers /no/x.so: no such file", "--peers", "/no/x.so")
