@@ -6,6 +6,7 @@ import os
 import pathlib
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -284,6 +285,7 @@ def measure_all(given, chosen, contenders, results):
     if not launch.exists():
         raise Bad(f"{launch}: not built; run tools/bench, which does")
     where = measure.Machine(launch.resolve())
+    signal.signal(signal.SIGTERM, signal.default_int_handler) # nothing is left running
     try:
         check_peers(where, contenders)
         steps = steps_of(given, chosen, contenders, results)
