@@ -12,7 +12,7 @@
  */
 #include "bench.h"
 
-enum { INBOX = 16, PARCEL_MIN = 30, PARCEL_MAX = 99 };
+enum { WAITING = 64, PARCEL_MIN = 30, PARCEL_MAX = 99 };
 
 struct parcel {
     struct parcel *next;
@@ -66,10 +66,11 @@ static void free_received(struct worker *w)
     }
 }
 
-/* A thread that has not run for a while is sent no more than it can free in a few rounds. */
+/* A thread that has not run for a while is sent no more than its part of WAITING parcels. */
 static void send(struct worker *to, struct parcel *p)
 {
-    if (atomic_fetch_add_explicit(&to->nreceived, 1, memory_order_relaxed) >= INBOX) {
+    if (atomic_fetch_add_explicit(&to->nreceived, 1, memory_order_relaxed) >=
+        (WAITING + arg.threads - 1) / arg.threads) {
         atomic_fetch_sub_explicit(&to->nreceived, 1, memory_order_relaxed);
         free_parcel(p);
         return;

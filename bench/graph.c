@@ -14,7 +14,7 @@
  */
 #include "bench.h"
 
-enum { CHILDREN = 3, DEPTH = 3, SHARED = 1000, ROOTS = 200 };
+enum { CHILDREN = 3, DEPTH = 3, SHARED = 400, ROOTS = 100 };
 
 struct node {
     uint64_t stamp;

@@ -3,9 +3,9 @@
  * grow: blocks that grow by realloc.
  *
  * No paper stands behind it; every program does it.
- *   vectors  64 vectors, each of a size to come between 16 and 131,071 words, get words at
- *            random; a full one doubles. Most of its life a block is small; most bytes are
- *            copied when it is large.
+ *   vectors  256 vectors, each of a size to come between 4 and 32,767 words, get words at
+ *            random; a full one grows by a half. Most of its life a block is small; most
+ *            bytes are copied when it is large.
  *   strings  256 strings, each of a length to come between 16 and 8,191 bytes, get pieces of 1
  *            to 40 bytes at random, and are reallocated to the exact length every time, as
  *            simple programs do. Most calls leave the block where it is, if the allocator sees
@@ -15,7 +15,7 @@
 #include "bench.h"
 
 enum what { VECTOR, STRING };
-enum { VECTORS = 64, STRINGS = 256 };
+enum { VECTORS = 256, STRINGS = 256 };
 
 static struct {
     unsigned long threads, what, steps, seed;
@@ -56,7 +56,7 @@ static void check(bool good, const void *p)
 static void push(struct vector *v, uint64_t word)
 {
     if (v->n == v->room) {
-        v->room = v->room == 0 ? 4 : 2 * v->room;
+        v->room = v->room < 4 ? 4 : v->room + v->room / 2;
         v->words = grown(v->words, v->room * sizeof *v->words);
     }
     v->words[v->n++] = word;
@@ -64,8 +64,8 @@ static void push(struct vector *v, uint64_t word)
 
 static void end_vector(struct vector *v)
 {
-    for (size_t i = 0; i < v->n; i++)
-        check(v->words[i] == i, v->words);
+    for (size_t i = v->n; i > 0; i /= 2)
+        check(v->words[i - 1] == i - 1, v->words);
     free(v->words);
     *v = (struct vector){0};
 }
@@ -73,8 +73,8 @@ static void end_vector(struct vector *v)
 static void step_vector(struct vector *v, uint64_t *random)
 {
     if (v->full == 0)
-        v->full = bench_log_size(random, 4, 17);
-    for (size_t more = bench_between(random, 1, 64); more > 0 && v->n < v->full; more--)
+        v->full = bench_log_size(random, 2, 15);
+    for (size_t more = bench_between(random, 1, 16); more > 0 && v->n < v->full; more--)
         push(v, v->n);
     if (v->n == v->full)
         end_vector(v);

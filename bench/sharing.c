@@ -21,7 +21,7 @@ enum { HELD = 8, ACTIVE = 0, PASSIVE = 1 };
 
 static struct {
     unsigned long which, threads, blocks, writes, size, seed;
-} arg = {.threads = 2, .blocks = 10000000, .writes = 50, .size = 8};
+} arg = {.threads = 2, .blocks = 60000000, .writes = 8, .size = 8};
 
 static const struct bench_option options[] = {
     BENCH_CHOICE("which", &arg.which, "active|passive", "where the first blocks come from"),

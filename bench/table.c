@@ -16,7 +16,7 @@
 
 static struct {
     unsigned long threads, slots, steps, doublings, seed;
-} arg = {.threads = 2, .slots = 1 << 20, .steps = 12000000, .doublings = 13, .seed = 1};
+} arg = {.threads = 2, .slots = 1 << 18, .steps = 20000000, .doublings = 13, .seed = 1};
 
 static const struct bench_option options[] = {
     BENCH_THREADS(&arg.threads, 1),

@@ -15,7 +15,7 @@ enum { EVERY = 256 };
 
 static struct {
     unsigned long threads, slots, steps, doublings, seed;
-} arg = {.threads = 2, .slots = 4096, .steps = 4000000, .doublings = 10, .seed = 1};
+} arg = {.threads = 2, .slots = 512, .steps = 4000000, .doublings = 10, .seed = 1};
 
 static const struct bench_option options[] = {
     BENCH_THREADS(&arg.threads, 1),
