@@ -155,6 +155,7 @@ def test_inputs(top):
 
 
 def test_driver(top, fake, library):
+    fake, library = os.path.abspath(fake), os.path.abspath(library)
     os.symlink(fake, top / "redis-server")
     path = f"{top}:{os.environ['PATH']}"
     streams = str(top / "redis")
