@@ -5,7 +5,7 @@
  *   hak_malloc(n)
  *     n <= 1 KiB        pop this thread's bin                <- the only fast exit
  *     anything else     hak_malloc_slow(n)
- *       tiny, mid       pop, or tiny_refill: spare list <- ss_refill: remote frees <- slab <-
+ *       tiny, mid       pop, or tiny_refill: spare list <- remote frees <- ss_refill: slab <-
  *                       superslab <- pool <- region
  *       large           a run of units, or a mapping
  *       no memory       hak_purge, one retry, ENOMEM

@@ -116,4 +116,14 @@ void os_fork_begin(void);
 void os_fork_end(void);
 void os_lock_fork_end(struct os_lock *l);
 
+/* Ask for a cache line to write to. Never faults. */
+static inline void os_prefetch_write(const void *p)
+{
+#if defined __x86_64__
+    __asm__ volatile("prefetchw %0" : : "m"(*(const char *)p)); /* gcc wants -mprfchw for it */
+#else
+    __builtin_prefetch(p, 1);
+#endif
+}
+
 #endif /* HAK_OS_H */

@@ -153,18 +153,19 @@ HAK_FAST void ss_link(void *block, void *next)
 }
 
 /* ---- Remote-free queue: a Treiber stack pushed by anyone, emptied whole by the owner. Taking
- * everything at once leaves no ABA. Pointer and count share one word, so both change together.
+ * everything at once leaves no ABA. Pointer and size share one word, so both change together.
  *
- *      63                          16 15        0
- *     +------------------------------+-----------+
- *     | address of the newest block  | count     |   count sticks at 65,535
- *     +------------------------------+-----------+                                      ---- */
+ *      63                          16 15            0
+ *     +------------------------------+---------------+
+ *     | address of the newest block  | bytes / 64    |   sticks at 65,535: 4 MiB
+ *     +------------------------------+---------------+                                  ---- */
 typedef _Atomic uint64_t ss_remote_t;
 
-/* Push chain (head..tail, count). Returns the count now queued. */
-uint32_t ss_remote_push(ss_remote_t *q, const struct ss_chain *c);
-/* Take all; count 0: there was nothing. tail is not set. */
-struct ss_chain ss_remote_take(ss_remote_t *q);
+/* Push head..tail, blocks of `bytes` together. Returns the bytes now queued, each push rounded
+ * up. */
+size_t ss_remote_push(ss_remote_t *q, const struct ss_chain *c, size_t bytes);
+/* Take all, newest first. NULL: there was nothing. */
+void *ss_remote_take(ss_remote_t *q);
 /* Is there something to take? */
 HAK_FAST bool ss_remote_waiting(const ss_remote_t *q)
 {
@@ -200,8 +201,8 @@ struct ss_heap {
     struct ss_dirty dirty;            /* [lock] S6 */
     struct ss_heap_stats stats;       /* [lock] */
     /* What other threads write, away from what the owner reads. */
-    _Alignas(HAK_LINE) _Atomic uint32_t nthreads; /* caches in use that point here */
-    ss_remote_t remote[SS_NCLASS];
+    _Alignas(HAK_LINE) ss_remote_t remote; /* blocks of every class */
+    _Atomic uint32_t nthreads;             /* caches in use that point here */
 };
 
 /* The heap of an id from a word (> 0), and how many there are: ids 1 .. ss_nheaps(). */
@@ -215,7 +216,7 @@ struct ss_heap *ss_heap_get(unsigned node);
 void ss_heap_stats(struct ss_heap *h, struct ss_heap_stats *out);
 
 /* superslab_refill: blocks of a class, at least one, into *out.
- * Five steps, in this order: (0) the remote-free queue, whole; (1) the current slab's free list,
+ * Four steps, in this order: (1) the current slab's free list,
  * whole, or virgin blocks, a page of them and at most `want`; (2) a free slab of the current
  * superslab; (3) an empty superslab of the node's pool; (4) a new superslab. *grew tells that (4)
  * was needed. false: no memory. Takes the heap's lock. */
@@ -226,11 +227,11 @@ bool ss_refill(struct ss_heap *h, unsigned class, uint32_t want, struct ss_chain
  * Aborts on one that is already there. Takes the heap's lock. */
 void ss_flush(struct ss_heap *h, void *blocks);
 
-/* Push a chain home, of one class and owner. Where the owner has let the queue grow to nearly a
- * mebibyte, or to 64 KiB while it has no thread, also carries the queue to the slabs for it. */
-void ss_send_home(uint32_t word, const struct ss_chain *c);
+/* Push a chain of `bytes` to the heap that owns its blocks. Where that has let the queue grow to
+ * 2 MiB, or to 64 KiB while it has no thread, also carries the queue to the slabs for it. */
+void ss_send_home(unsigned heap, const struct ss_chain *c, size_t bytes);
 
-/* Empty one heap's remote-free queues into its slabs. */
+/* Empty one heap's remote-free queue into its slabs. */
 void ss_heap_drain(struct ss_heap *h);
 /* The same for one heap that has no thread, another at each call. */
 void ss_drain_parked(void);

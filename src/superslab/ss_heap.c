@@ -4,9 +4,8 @@
  */
 #include "superslab/ss_internal.h"
 
-/* A longer remote-free queue is carried home by who frees. Less than 65,535 blocks of 16 bytes,
- * where a queue's count sticks. */
-enum { QUEUE_MAX_BYTES = 15 * SS_UNIT, QUEUE_MAX_BYTES_PARKED = SS_UNIT };
+/* A longer remote-free queue is carried home by who frees. */
+enum { QUEUE_MAX_BYTES = 32 * SS_UNIT, QUEUE_MAX_BYTES_PARKED = SS_UNIT };
 
 static struct ss_heap *heaps[SS_HEAPS_MAX]; /* [region lock] to add; never removed */
 static _Atomic unsigned nheaps;             /* ids 1 .. nheaps */
@@ -118,16 +117,11 @@ static void slab_splice(struct ss_slab *s, struct ss_chain *out)
     s->nfree = 0;
 }
 
-/* superslab_refill. Step 0 is the remote-free queue; 1 is here; ss_slab_take_locked does 2 to 4. */
+/* superslab_refill. Step 1 is here; ss_slab_take_locked does 2 to 4. */
 bool ss_refill(struct ss_heap *h, unsigned class, uint32_t want, struct ss_chain *out,
                bool *grew)
 {
     *grew = false;
-    if (ss_remote_waiting(&h->remote[class])) {
-        *out = ss_remote_take(&h->remote[class]);
-        if (out->count > 0) /* else a thread that shares the heap was faster */
-            return true;
-    }
     *out = (struct ss_chain){NULL, NULL, 0, false};
     os_lock(&h->lock);
     struct ss_slab *s = h->slabs[class];
@@ -195,27 +189,26 @@ void ss_flush(struct ss_heap *h, void *blocks)
 
 /* ---- The way home. ---- */
 
-static void queue_carry_locked(struct ss_heap *h, unsigned class)
+static void queue_carry_locked(struct ss_heap *h)
 {
-    struct ss_chain c = ss_remote_take(&h->remote[class]);
-    if (c.count > 0) {
-        blocks_give_locked(h, c.head);
+    void *blocks = ss_remote_take(&h->remote);
+    if (blocks != NULL) {
+        blocks_give_locked(h, blocks);
         h->stats.remote_takes++;
     }
 }
 
-void ss_send_home(uint32_t word, const struct ss_chain *c)
+void ss_send_home(unsigned heap, const struct ss_chain *c, size_t bytes)
 {
-    struct ss_heap *h = heaps[ss_word_heap(word)];
-    unsigned class = ss_word_class(word);
-    uint32_t count = ss_remote_push(&h->remote[class], c);
+    struct ss_heap *h = heaps[heap];
+    bytes = ss_remote_push(&h->remote, c, bytes);
     size_t most = atomic_load_explicit(&h->nthreads, memory_order_relaxed) > 0
                       ? QUEUE_MAX_BYTES
                       : QUEUE_MAX_BYTES_PARKED;
-    if (HAK_LIKELY(count * (size_t)ss_classes[class].size < most))
+    if (HAK_LIKELY(bytes < most))
         return;
     if (os_lock_try(&h->lock)) { /* somebody is there already: they will see to it */
-        queue_carry_locked(h, class);
+        queue_carry_locked(h);
         os_unlock(&h->lock);
     }
 }
@@ -223,8 +216,7 @@ void ss_send_home(uint32_t word, const struct ss_chain *c)
 void ss_heap_drain(struct ss_heap *h)
 {
     os_lock(&h->lock);
-    for (unsigned c = 0; c < SS_NCLASS; c++)
-        queue_carry_locked(h, c);
+    queue_carry_locked(h);
     os_unlock(&h->lock);
 }
 
@@ -284,8 +276,7 @@ void ss_fork_child(void)
         atomic_store_explicit(&h->nthreads, 0, memory_order_relaxed);
         /* Pages are copied one after another while other threads run on: a chain pushed in that
          * time may be here without its links. Those few blocks are given up. */
-        for (unsigned c = 0; c < SS_NCLASS; c++)
-            atomic_store_explicit(&h->remote[c], 0, memory_order_relaxed);
+        atomic_store_explicit(&h->remote, 0, memory_order_relaxed);
     }
 }
 

@@ -8,13 +8,14 @@
 #include "tiny/tiny.h"
 
 struct tiny_params tiny_params;
-_Atomic int64_t tiny_quota;
+_Alignas(HAK_LINE) _Atomic int64_t tiny_quota;
 
 enum {
     CAP_START_BYTES = 2048, /* of a list, when capacities adapt */
     SWEEP_TICKS = 256,
     SPARES_MAX = 4096,    /* lists on one stack */
     QUOTA_STEP = 1 << 20, /* bytes of spare lists borrowed at a time */
+    GATHER_MAX = 512,     /* blocks sorted in at a time: no malloc takes for ever */
 };
 
 static uint32_t cap_start(unsigned class)
@@ -52,9 +53,15 @@ void tiny_out_flush(struct tiny_out *o)
     if (o->count == 0)
         return;
     struct ss_chain chain = {o->head, o->tail, o->count, false};
-    o->count = 0;
-    o->head = NULL;
-    ss_send_home(o->word, &chain);
+    size_t bytes = o->bytes;
+    *o = (struct tiny_out){.heap = o->heap};
+    ss_send_home(o->heap, &chain, bytes);
+}
+
+static void outs_flush(struct tiny_cache *tc)
+{
+    for (unsigned i = 0; i < TINY_NOUT && i <= ss_nheaps(); i++)
+        tiny_out_flush(&tc->out[i]);
 }
 
 static void list_flush(struct tiny_cache *tc, void **list)
@@ -146,6 +153,8 @@ static bool quota_take(struct tiny_cache *tc, unsigned class)
     if (need <= tc->quota)
         return true;
     int64_t more = (int64_t)HAK_ALIGN_UP(need - tc->quota, (size_t)QUOTA_STEP);
+    if (atomic_load_explicit(&tiny_quota, memory_order_relaxed) < more)
+        return false; /* used up: every full bin comes here, and shall not write */
     if (atomic_fetch_sub_explicit(&tiny_quota, more, memory_order_relaxed) < more) {
         atomic_fetch_add_explicit(&tiny_quota, more, memory_order_relaxed);
         return false;
@@ -216,8 +225,7 @@ static void cache_sweep(struct tiny_cache *tc)
         tc->missed[c] = tc->moved[c] = false;
     }
     quota_return(tc);
-    for (unsigned i = 0; i < TINY_NOUT; i++)
-        tiny_out_flush(&tc->out[i]);
+    outs_flush(tc);
 }
 
 static void cache_tick(struct tiny_cache *tc)
@@ -235,37 +243,7 @@ static HAK_SLOW void unused_collect(struct tiny_cache *tc)
     tiny_flush_parked(tiny_params.park_decay_ns);
 }
 
-void *tiny_refill(struct tiny_cache *tc, unsigned class, bool *zero)
-{
-    struct tiny_bin *bin = &tc->bin[class];
-    HAK_ASSERT(bin->head == NULL);
-    *zero = false;
-    tc->moved[class] = true;
-    cache_tick(tc);
-    if (bin->spare != NULL) {
-        spare_pop(tc, class);
-        return tiny_pop(bin);
-    }
-    struct ss_chain chain;
-    bool grew;
-    if (tc->missed[class] || tc->cap[class] == 0)
-        cap_grow(tc, class);
-    tc->missed[class] = true;
-    uint32_t want = HAK_MAX(tc->cap[class] / 2, 1u);
-    if (!ss_refill(tc->heap, class, want, &chain, &grew))
-        return NULL;
-    void *p = chain.head;
-    *zero = chain.zero;
-    bin->head = ss_next(p);
-    bin_room_set(tc, class, chain.count - 1);
-    if (HAK_UNLIKELY(tc->cap[class] == 0)) /* nothing is kept: the rest goes back at once */
-        list_flush(tc, &bin->head);
-    if (HAK_UNLIKELY(grew))
-        unused_collect(tc);
-    return p;
-}
-
-void tiny_give(struct tiny_cache *tc, unsigned class, void *p)
+HAK_FAST void give(struct tiny_cache *tc, unsigned class, void *p)
 {
     struct tiny_bin *bin = &tc->bin[class];
     HAK_CHECK_POINTER(p != bin->head && p != bin->spare, "tiny: block freed twice", p);
@@ -288,12 +266,66 @@ void tiny_give(struct tiny_cache *tc, unsigned class, void *p)
     bin->room -= TINY_ROOM_ONE;
 }
 
+/* Sort what other threads freed into the bins. */
+static void gather(struct tiny_cache *tc)
+{
+    if (tc->inbox == NULL)
+        tc->inbox = ss_remote_take(&tc->heap->remote);
+    for (unsigned i = 0; i < GATHER_MAX && tc->inbox != NULL; i++) {
+        void *p = tc->inbox;
+        tc->inbox = ss_next(p);
+        uint64_t note = ((uint64_t *)p)[1];
+        os_prefetch_write((void *)(uintptr_t)(note >> 16));
+        unsigned class = note & UINT16_MAX;
+        HAK_CHECK_POINTER(class < SS_NCLASS, "tiny: freed block was written to", p);
+        give(tc, class, p);
+    }
+}
+
+void *tiny_refill(struct tiny_cache *tc, unsigned class, bool *zero)
+{
+    struct tiny_bin *bin = &tc->bin[class];
+    HAK_ASSERT(bin->head == NULL);
+    *zero = false;
+    tc->moved[class] = true;
+    cache_tick(tc);
+    if (bin->spare != NULL) {
+        spare_pop(tc, class);
+        return tiny_pop(bin);
+    }
+    gather(tc);
+    if (bin->head != NULL)
+        return tiny_pop(bin);
+    struct ss_chain chain;
+    bool grew;
+    if (tc->missed[class] || tc->cap[class] == 0)
+        cap_grow(tc, class);
+    tc->missed[class] = true;
+    uint32_t want = HAK_MAX(tc->cap[class] / 2, 1u);
+    if (!ss_refill(tc->heap, class, want, &chain, &grew))
+        return NULL;
+    void *p = chain.head;
+    *zero = chain.zero;
+    bin->head = ss_next(p);
+    bin_room_set(tc, class, chain.count - 1);
+    if (HAK_UNLIKELY(tc->cap[class] == 0)) /* nothing is kept: the rest goes back at once */
+        list_flush(tc, &bin->head);
+    if (HAK_UNLIKELY(grew))
+        unused_collect(tc);
+    return p;
+}
+
+void tiny_give(struct tiny_cache *tc, unsigned class, void *p)
+{
+    give(tc, class, p);
+}
+
 void tiny_flush(struct tiny_cache *tc)
 {
     for (unsigned c = 0; c < SS_NCLASS; c++)
         bin_flush(tc, c);
-    for (unsigned i = 0; i < TINY_NOUT; i++)
-        tiny_out_flush(&tc->out[i]);
+    list_flush(tc, &tc->inbox);
+    outs_flush(tc);
     quota_return(tc);
 }
 
@@ -320,7 +352,7 @@ void tiny_validate(const struct tiny_cache *tc)
         const struct tiny_out *o = &tc->out[i];
         uint32_t n = 0;
         for (const void *b = o->head; n < o->count; b = b == o->tail ? NULL : ss_next(b), n++)
-            HAK_CHECK_POINTER(b != NULL && ss_word(b) == o->word, /* T4 */
+            HAK_CHECK_POINTER(b != NULL && ss_word_heap(ss_word(b)) == o->heap, /* T4 */
                               "tiny: list on its way home is damaged", b);
     }
 }

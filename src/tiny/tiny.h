@@ -14,7 +14,7 @@
  *                       | magic: ceil(2^64 / size)    |      +----+   +----+
  *                       | spare: full lists, a stack --|--->  ...
  *                       +-----------------------------+
- *             out[]     | blocks of other heaps, collected by owner and class
+ *             out[]     | blocks of other heaps, collected by owner
  *                       +-----------------------------+
  *
  * free(p) computes x = word(p) ^ tag. Below TINY_FAST_END it is the offset of p's bin, and p is a
@@ -26,11 +26,10 @@
  * Invariants:
  *   T1  head, spare: NULL, or blocks of class c of this cache's heap that no program holds.
  *   T2  room: how many more blocks tiny_push may add, times TINY_ROOM_ONE. What one refill brings
- *       may be longer than the capacity (a slab's free list, a remote-free queue): it is kept, and
- *       as many may come back until the bin runs empty; then the capacity holds again.
+ *       may be longer than the capacity (a slab's whole free list): it is kept, and as many may come back until the bin runs empty; then the capacity holds again.
  *   T3  tiny_self is never NULL. A thread not set up, or ended, points to a cache of zeros whose
  *       tag matches no word: every list is empty, no free is local.
- *   T4  out[i]: count blocks of the heap and class in word, none of them this cache's heap's.
+ *   T4  out[i]: count blocks of one heap, which is not this cache's.
  *   T5  spares: lists on the stack at spare; the second word of each one's first block leads to the
  *       next. Bytes in lists beyond the first of a class stay within what all caches together
  *       may borrow.
@@ -46,7 +45,9 @@
 enum {
     TINY_ROOM_SHIFT = 17,
     TINY_FAST_END = SS_TINY_NCLASS << SS_CLASS_SHIFT,
-    TINY_NOUT = 128,
+    TINY_NOUT = 256,
+    TINY_AHEAD = 4,
+    TINY_OUT_BYTES = 32 * 1024, /* collected for one owner, then sent home */
 };
 #define TINY_ROOM_ONE ((uint64_t)1 << TINY_ROOM_SHIFT)
 
@@ -59,11 +60,17 @@ struct tiny_bin {
 static_assert(sizeof(struct tiny_bin) == 1 << SS_CLASS_SHIFT,
               "a word's class is a bin's offset");
 
-struct tiny_out { /* T4 */
-    uint32_t word;
+/* T4. Each block's second word has its class, and above 16 bits the address of the block TINY_AHEAD
+ * further down the list, for the owner to prefetch: the lines are this CPU's now, and fetched one
+ * after the other they would cost more than all the rest of a refill. */
+struct tiny_out {
+    uint32_t heap; /* id; 0: none yet */
     uint32_t count;
+    size_t bytes;
     void *head, *tail;
+    void *last[TINY_AHEAD]; /* the newest blocks */
 };
+static_assert(sizeof(struct tiny_out) == HAK_LINE, "one cache line an owner");
 
 struct tiny_cache {
     uint32_t tag; /* [const] T3 */
@@ -71,6 +78,7 @@ struct tiny_cache {
     /* Slow paths only. */
     struct ss_heap *heap;           /* [const] */
     uint32_t node;                  /* [const] of the heap */
+    void *inbox;                    /* what came home and is not in its bins yet */
     uint32_t ticks;                 /* slow operations so far */
     uint32_t cap[SS_NCLASS];        /* blocks a list may hold */
     uint32_t full[SS_NCLASS];       /* blocks in the list when its room is 0 */
@@ -82,17 +90,17 @@ struct tiny_cache {
     uint16_t spares_max[SS_NCLASS]; /* lists the stack may hold */
     size_t spare_bytes;             /* in all stacks */
     size_t quota;                   /* bytes borrowed for them beyond one list a class */
-    struct tiny_out out[TINY_NOUT];
     struct tiny_cache *next, *prev; /* [park lock] parked list, circular */
     struct tiny_cache *all;         /* [park lock] every cache there is */
     uint64_t parked_ns;             /* [park lock] since when; 0: not on a list */
     bool parked_empty;              /* [park lock] emptied while parked */
+    _Alignas(HAK_LINE) struct tiny_out out[TINY_NOUT]; /* by heap id, modulo */
 };
 
 /* Numbers handed down by policy before the first cache; constant afterwards. */
 struct tiny_params {
     uint32_t cap_max[SS_NCLASS]; /* blocks in one list; a bin has one, and spare ones */
-    uint32_t out_max[SS_NCLASS]; /* blocks collected before they are sent home, >= 1 */
+    uint32_t out_max;            /* blocks collected before they are sent home, >= 1 */
     bool adapt;                  /* capacities start small and grow with misses */
     uint64_t park_decay_ns;      /* a cache parked longer is emptied */
 };
@@ -100,7 +108,7 @@ extern struct tiny_params tiny_params;
 
 /* Bytes of spare lists, beyond one a class and thread, that caches may still borrow. Set by
  * policy with the parameters. */
-extern _Atomic int64_t tiny_quota;
+extern _Alignas(HAK_LINE) _Atomic int64_t tiny_quota;
 
 extern const struct tiny_cache tiny_cache_none;  /* T3: not set up */
 extern const struct tiny_cache tiny_cache_ended; /* T3: the thread's exit hook has run */
@@ -111,8 +119,8 @@ void tiny_init(void);
 
 /* ---- Slow paths. tc is a cache of the caller's own: its thread's, or one it borrowed. ---- */
 
-/* The bin of `class` is empty: take the spare list, or refill from the heap, and return one
- * block. *zero: its contents, but for the first word, are known to be zero. NULL: no memory. */
+/* The bin of `class` is empty: take a spare list, sort in what came home, or refill from the heap,
+ * and return one block. *zero: its contents, but for the first word, are known to be zero. NULL: no memory. */
 HAK_NOINLINE void *tiny_refill(struct tiny_cache *tc, unsigned class, bool *zero);
 /* Put back p, a checked block of tc's own heap, whether or not its bin has room. */
 HAK_NOINLINE void tiny_give(struct tiny_cache *tc, unsigned class, void *p);
@@ -189,18 +197,21 @@ HAK_FAST bool tiny_push(struct tiny_cache *tc, void *p)
 /* Put p, a checked block of another heap, on its way home. */
 HAK_FAST void tiny_send(struct tiny_cache *tc, uint32_t word, void *p)
 {
-    unsigned class = ss_word_class(word);
-    struct tiny_out *o = &tc->out[(class + 29 * ss_word_heap(word)) % TINY_NOUT];
-    if (HAK_UNLIKELY(o->word != word)) {
+    unsigned heap = ss_word_heap(word), class = ss_word_class(word);
+    struct tiny_out *o = &tc->out[heap % TINY_NOUT];
+    if (HAK_UNLIKELY(o->heap != heap)) {
         tiny_out_flush(o);
-        o->word = word;
+        o->heap = heap;
     }
     HAK_CHECK_POINTER(p != o->head, "tiny: block freed twice", p);
+    void **last = &o->last[o->count % TINY_AHEAD];
     ss_link(p, o->head);
-    o->head = p;
+    ((uint64_t *)p)[1] = (uint64_t)(uintptr_t)*last << 16 | class;
+    o->head = *last = p;
     if (o->count++ == 0)
         o->tail = p;
-    if (HAK_UNLIKELY(o->count >= tiny_params.out_max[class]))
+    o->bytes += ss_classes[class].size;
+    if (HAK_UNLIKELY(o->count >= tiny_params.out_max || o->bytes >= TINY_OUT_BYTES))
         tiny_out_flush(o);
 }
 

@@ -179,7 +179,9 @@ static size_t cache_bytes(const struct tiny_cache *tc)
         bytes += list_bytes(tc->bin[c].head, ss_classes[c].size);
     bytes += tc->spare_bytes;
     for (unsigned i = 0; i < TINY_NOUT; i++)
-        bytes += tc->out[i].count * (size_t)ss_classes[ss_word_class(tc->out[i].word)].size;
+        bytes += tc->out[i].bytes;
+    for (const void *b = tc->inbox; b != NULL; b = ss_next(b))
+        bytes += ss_classes[ss_word_class(ss_word(b))].size;
     return bytes;
 }
 
@@ -216,6 +218,7 @@ static void cache_abandon(struct tiny_cache *tc)
         tc->spares[c] = 0;
     }
     tc->spare_bytes = 0;
+    tc->inbox = NULL;
     for (unsigned i = 0; i < TINY_NOUT; i++)
         tc->out[i] = (struct tiny_out){0};
     tiny_flush(tc);

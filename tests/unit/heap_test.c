@@ -58,9 +58,16 @@ static struct ss_chain chain_of(void *head)
     return c;
 }
 
+static void send_home(struct ss_chain c)
+{
+    uint32_t word = ss_word(c.head);
+    ss_send_home(ss_word_heap(word), &c,
+                 c.count * (size_t)ss_classes[ss_word_class(word)].size);
+}
+
 /* ---- Refill. ---- */
 
-UNIT_TEST(refill_takes_its_five_steps_in_order)
+UNIT_TEST(refill_takes_its_four_steps_in_order)
 {
     unit_start();
     struct ss_heap *h = heap_new();
@@ -80,14 +87,6 @@ UNIT_TEST(refill_takes_its_five_steps_in_order)
     REQUIRE(again.count == first.count);
     REQUIRE(unit_heap(h).slabs == 1);
 
-    more = chain_of(more.head);
-    ss_flush(h, again.head); /* (0) what came home goes before all */
-    ss_send_home(ss_word(more.head), &more);
-    struct ss_chain home = refill(h, class, 1, &grew);
-    REQUIRE(home.head == more.head && home.count == more.count);
-
-    struct ss_chain rest = refill(h, class, 1, &grew);
-    REQUIRE(rest.count == first.count);
     while (unit_heap(h).slabs == 1)
         (void)refill(h, class, MANY, &grew); /* (2) a free slab of the same superslab */
     REQUIRE(!grew && unit_region().grown == 1);
@@ -274,7 +273,7 @@ UNIT_TEST(blocks_sent_home_wait_for_the_owners_refill)
     unsigned class = ss_class_of(64);
     bool grew;
     struct ss_chain c = refill(h, class, MANY, &grew), sent = chain_of(c.head);
-    ss_send_home(ss_word(c.head), &sent);
+    send_home(sent);
     REQUIRE(unit_heap(h).out[class] == sent.count); /* still out: in the queue */
     ss_heap_drain(h);
     REQUIRE(unit_heap(h).out[class] == 0);
@@ -290,9 +289,9 @@ UNIT_TEST(for_a_heap_without_threads_the_sender_carries_them_home)
     ss_link(first, NULL);
     atomic_store(&h->nthreads, 0);
     struct ss_chain one = chain_of(first), others = chain_of(rest);
-    ss_send_home(ss_word(first), &one); /* a few wait for its next thread; a slabful does not */
+    send_home(one); /* a few wait for its next thread; a slabful does not */
     REQUIRE(unit_heap(h).remote_takes == 0 && unit_heap(h).out[class] == others.count + 1);
-    ss_send_home(ss_word(rest), &others);
+    send_home(others);
     REQUIRE(unit_heap(h).remote_takes == 1 && unit_heap(h).out[class] == 0);
     ss_validate();
 }
@@ -301,11 +300,11 @@ UNIT_TEST(a_queue_that_its_owner_neglects_is_carried_home)
 {
     unit_start();
     struct ss_heap *h = heap_new();
-    size_t sizes[] = {8192, 16}; /* 16: a queue's count sticks just below a mebibyte of them */
+    size_t sizes[] = {8192, 16};
     for (unsigned k = 0; k < 2; k++) {
         for (unsigned i = 0; i < 40; i++) { /* 20 MiB */
             struct ss_chain sent = chain_of(use_up_slabs(h, ss_class_of(sizes[k]), 8));
-            ss_send_home(ss_word(sent.head), &sent);
+            send_home(sent);
         }
     }
     REQUIRE(unit_region().grown <= 4);
@@ -322,7 +321,7 @@ UNIT_TEST(only_heaps_without_threads_are_drained_by_others)
     for (unsigned i = 0; i < 3; i++) {
         h[i] = heap_new();
         sent[i] = chain_of(refill(h[i], class, MANY, &grew).head);
-        ss_send_home(ss_word(sent[i].head), &sent[i]);
+        send_home(sent[i]);
     }
     atomic_store(&h[1]->nthreads, 0); /* its thread has ended since */
     for (unsigned i = 0; i < 3; i++)
@@ -331,26 +330,25 @@ UNIT_TEST(only_heaps_without_threads_are_drained_by_others)
     REQUIRE(unit_heap(h[1]).out[class] == 0);
 }
 
-UNIT_TEST(the_queue_keeps_every_block_and_its_count_sticks)
+UNIT_TEST(the_queue_keeps_every_block_and_its_size_sticks)
 {
     static ss_remote_t q;
     static struct cell {
         void *next;
         void *pad;
     } cells[70000];
-    for (unsigned i = 0; i < 70000; i += 2) {
+    for (unsigned i = 0; i < 70000; i += 2) { /* 80 bytes: two grains of 64 */
         ss_link(&cells[i], &cells[i + 1]);
         struct ss_chain c = {.head = &cells[i], .tail = &cells[i + 1], .count = 2};
-        uint32_t count = ss_remote_push(&q, &c);
-        REQUIRE(count == HAK_MIN(i + 2, 65535u));
+        size_t bytes = ss_remote_push(&q, &c, 80);
+        REQUIRE(bytes == HAK_MIN((size_t)i + 2, (size_t)65535) * 64);
     }
     REQUIRE(ss_remote_waiting(&q));
-    struct ss_chain all = ss_remote_take(&q);
     unsigned n = 0;
-    for (void *b = all.head; b != NULL; b = ss_next(b))
+    for (void *b = ss_remote_take(&q); b != NULL; b = ss_next(b))
         n++;
-    REQUIRE(n == 70000 && all.count == 65535);
-    REQUIRE(!ss_remote_waiting(&q) && ss_remote_take(&q).count == 0);
+    REQUIRE(n == 70000);
+    REQUIRE(!ss_remote_waiting(&q) && ss_remote_take(&q) == NULL);
 }
 
 static ss_remote_t shared_queue;
@@ -361,7 +359,7 @@ static void *push_many(void *cells)
     void *(*c)[2] = cells;
     for (unsigned i = 0; i < 20000; i++) {
         struct ss_chain one = {.head = c[i], .tail = c[i], .count = 1};
-        (void)ss_remote_push(&shared_queue, &one);
+        (void)ss_remote_push(&shared_queue, &one, 64);
     }
     pushers--;
     return NULL;
@@ -372,9 +370,8 @@ static void *take_many(void *unused)
     bool last;
     do {
         last = pushers == 0;
-        struct ss_chain c = ss_remote_take(&shared_queue);
         unsigned n = 0;
-        for (void *b = c.head; b != NULL; b = ss_next(b))
+        for (void *b = ss_remote_take(&shared_queue); b != NULL; b = ss_next(b))
             n++;
         taken += n;
     } while (!last);
@@ -405,7 +402,7 @@ static void *refill_and_send(void *unused)
         REQUIRE(ss_refill(shared_heap, ss_class_of(64), 1, &c, &grew));
         REQUIRE(c.count > 0); /* also where another thread emptied the queue in between */
         c = chain_of(c.head);
-        ss_send_home(ss_word(c.head), &c);
+        send_home(c);
     }
     return NULL;
 }
@@ -540,7 +537,7 @@ UNIT_TEST(random_refills_flushes_and_purges_keep_the_invariants)
         } else {
             out[k % HEAPS] -= held[k].count;
             if (what % 3 == 0)
-                ss_send_home(ss_word(held[k].head), &held[k]);
+                send_home(held[k]);
             else
                 ss_flush(h[k % HEAPS], held[k].head);
             held[k].count = 0;
@@ -565,7 +562,7 @@ UNIT_TEST(random_refills_flushes_and_purges_keep_the_invariants)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(refill_takes_its_five_steps_in_order),
+        cmocka_unit_test(refill_takes_its_four_steps_in_order),
         cmocka_unit_test(refill_takes_a_pooled_superslab_before_a_new_one),
         cmocka_unit_test(virgin_blocks_are_cut_a_page_at_a_time),
         cmocka_unit_test(the_refill_count_of_the_options_is_kept),
@@ -579,7 +576,7 @@ int main(void)
         cmocka_unit_test(for_a_heap_without_threads_the_sender_carries_them_home),
         cmocka_unit_test(a_queue_that_its_owner_neglects_is_carried_home),
         cmocka_unit_test(only_heaps_without_threads_are_drained_by_others),
-        cmocka_unit_test(the_queue_keeps_every_block_and_its_count_sticks),
+        cmocka_unit_test(the_queue_keeps_every_block_and_its_size_sticks),
         cmocka_unit_test(pushers_and_takers_lose_nothing),
         cmocka_unit_test(threads_that_share_a_heap_are_never_refilled_with_nothing),
         cmocka_unit_test(heaps_are_made_up_to_the_bound_and_then_shared_evenly),

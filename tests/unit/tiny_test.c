@@ -16,8 +16,8 @@ static void tiny_start(bool adapt, uint32_t cap_max, uint32_t out_max)
     unit_start();
     for (unsigned c = 0; c < SS_NCLASS; c++) {
         tiny_params.cap_max[c] = ss_classes[c].size != 0 ? cap_max : 0;
-        tiny_params.out_max[c] = out_max;
     }
+    tiny_params.out_max = out_max;
     tiny_params.adapt = adapt;
     tiny_params.park_decay_ns = long_ns;
     tiny_init();
@@ -392,10 +392,66 @@ UNIT_TEST(blocks_of_other_heaps_go_home_in_batches)
         p[i] = get(owner, class);
     for (unsigned i = 0; i < 25; i++) {
         tiny_send(tc, ss_word(p[i]), p[i]);
-        REQUIRE(ss_remote_waiting(&owner->heap->remote[class]) == (i >= 9));
+        REQUIRE(ss_remote_waiting(&owner->heap->remote) == (i >= 9));
         tiny_validate(tc);
     }
-    REQUIRE(ss_remote_take(&owner->heap->remote[class]).count == 20);
+    REQUIRE(length(ss_remote_take(&owner->heap->remote)) == 20);
+}
+
+UNIT_TEST(a_batch_is_bounded_in_bytes_too)
+{
+    tiny_start(false, 64, 1000);
+    struct tiny_cache *tc = tiny_attach(), *owner = tiny_borrow();
+    unsigned class = ss_class_of(8192);
+    for (unsigned i = 1; i <= 4; i++) {
+        void *p = get(owner, class);
+        tiny_send(tc, ss_word(p), p);
+        REQUIRE(ss_remote_waiting(&owner->heap->remote) == (i == 4)); /* 32 KiB */
+    }
+}
+
+UNIT_TEST(what_came_home_is_sorted_into_bins_before_the_heap_is_asked)
+{
+    tiny_start(false, 64, 10);
+    struct tiny_cache *tc = tiny_attach(), *owner = tiny_borrow();
+    enum { N = 30 };
+    void *p[N];
+    unsigned a = ss_class_of(64), b = ss_class_of(2000), c = ss_class_of(20 * KIB);
+    for (unsigned i = 0; i < N; i++)
+        p[i] = get(owner, i % 3 == 0 ? a : i % 3 == 1 ? b : c);
+    tiny_flush(owner);
+    for (unsigned i = 0; i < N; i++)
+        tiny_send(tc, ss_word(p[i]), p[i]);
+    uint64_t refills = unit_heap(owner->heap).refills;
+    REQUIRE(get(owner, b) != NULL);
+    REQUIRE(length(owner->bin[a].head) == 10 && length(owner->bin[b].head) == 9 &&
+            length(owner->bin[c].head) == 10);
+    REQUIRE(unit_heap(owner->heap).refills == refills && owner->inbox == NULL);
+    tiny_validate(owner);
+}
+
+UNIT_TEST(one_refill_sorts_in_no_more_than_a_part_of_what_came_home)
+{
+    tiny_start(false, 64, 1000);
+    struct tiny_cache *tc = tiny_attach(), *owner = tiny_borrow();
+    enum { N = 5000 };
+    static void *p[N];
+    unsigned class = ss_class_of(32), other = ss_class_of(64);
+    for (unsigned i = 0; i < N; i++)
+        p[i] = get(owner, class);
+    tiny_flush(owner);
+    for (unsigned i = 0; i < N; i++)
+        tiny_send(tc, ss_word(p[i]), p[i]);
+    tiny_flush(tc);
+    REQUIRE(get(owner, other) != NULL); /* of which nothing came home */
+    REQUIRE(length(owner->inbox) >= N - 1024 && length(owner->inbox) < N);
+    REQUIRE(tiny_cached_bytes() == 0); /* the caller's own: tc is empty */
+    tiny_validate(owner);
+    for (unsigned i = 0; i < N; i++)
+        REQUIRE(get(owner, class) != NULL);
+    REQUIRE(owner->inbox == NULL);
+    tiny_flush(owner);
+    ss_validate();
 }
 
 UNIT_TEST(a_sender_tells_owners_and_classes_apart)
@@ -594,6 +650,9 @@ int main(void)
         cmocka_unit_test(flush_leaves_no_block_behind),
         cmocka_unit_test(cached_bytes_are_those_in_the_lists),
         cmocka_unit_test(blocks_of_other_heaps_go_home_in_batches),
+        cmocka_unit_test(a_batch_is_bounded_in_bytes_too),
+        cmocka_unit_test(what_came_home_is_sorted_into_bins_before_the_heap_is_asked),
+        cmocka_unit_test(one_refill_sorts_in_no_more_than_a_part_of_what_came_home),
         cmocka_unit_test(a_sender_tells_owners_and_classes_apart),
         cmocka_unit_test(a_thread_takes_over_the_filled_cache_of_the_one_before),
         cmocka_unit_test(birth_and_death_of_a_thread_make_no_system_call),
