@@ -116,30 +116,22 @@ void *hak_malloc_slow(size_t n)
 
 /* ---- Free. ---- */
 
-/* Is p the first byte of a block? Tiny ones answer without touching the slab's record, which for
- * another heap's block is another CPU's cache line. */
-HAK_FAST void block_check(const struct tiny_cache *tc, const void *p, uint32_t word)
+HAK_FAST void block_check(const void *p, uint32_t word)
 {
-    unsigned class = ss_word_class(word);
-    uint64_t magic = tc->bin[class].magic;
-    size_t at = (uintptr_t)p % SS_UNIT; /* what is left behind the last block is none */
-    bool starts = magic != 0
-                      ? at * magic < TINY_ROOM_ONE && at + ss_classes[class].size <= SS_UNIT
-                      : ss_block_starts(p, word);
-    HAK_CHECK_POINTER(starts, "api: pointer into the middle of a block", p);
+    HAK_CHECK_POINTER(ss_block_starts(p, word), "api: pointer into the middle of a block", p);
 }
 
 /* No cache can be had: straight to the slab, which needs no memory. */
 static void free_uncached(void *p, uint32_t word)
 {
-    HAK_CHECK_POINTER(ss_block_starts(p, word), "api: pointer into the middle of a block", p);
+    block_check(p, word);
     ss_link(p, NULL);
     ss_flush(ss_heap_by_id(ss_word_heap(word)), p);
 }
 
 HAK_FAST void free_to(struct tiny_cache *tc, void *p, uint32_t word)
 {
-    block_check(tc, p, word);
+    block_check(p, word);
     if (ss_word_heap(word) == ss_word_heap(tc->tag))
         tiny_give(tc, ss_word_class(word), p);
     else
@@ -180,7 +172,7 @@ size_t hak_block_size(const void *p)
     uint32_t word = ss_word(p);
     if (ss_word_heap(word) == 0)
         return large_usable(p, word);
-    HAK_CHECK_POINTER(ss_block_starts(p, word), "api: pointer into the middle of a block", p);
+    block_check(p, word);
     return ss_classes[ss_word_class(word)].size;
 }
 

@@ -10,7 +10,7 @@ enum { SLAB_UNITS = 4 };
 
 size_t mid_max;
 
-static_assert(SS_TINY_NCLASS + 4 * 7 == SS_NCLASS, "four classes a doubling, 8 KiB to 1 MiB");
+static_assert(SS_TINY_NCLASS + 4 * 5 == SS_NCLASS, "four classes a doubling, 8 to 256 KiB");
 
 void mid_init(size_t superslab_bytes, size_t large_bytes)
 {

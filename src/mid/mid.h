@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT
  *
- * mid: blocks too big for a slab of one unit, too small to be runs of their own: 8 KiB to half a
- * superslab. Four classes a doubling, in slabs of several units; the same bins as tiny blocks,
+ * mid: blocks too big for a slab of one unit, too small to be runs of their own: 8 to 256
+ * KiB. Four classes a doubling, in slabs of several units; the same bins as tiny blocks,
  * with small capacities.
  *
  * Sits on:   superslab.     Used by: policy, api.
  *
- *   slab of a 20 KiB class: 3 units, 9 blocks
- *   |<---- unit ---->|<---- unit ---->|<---- unit ---->|
- *   [ b0 ][ b1 ][ b2 ][ b3 ][ b4 ][ b5 ][ b6 ][ b7 ][ b8 ].
+ *   slab of a 20 KiB class: 4 units, 12 blocks
+ *   |<---- unit ---->|<---- unit ---->|<---- unit ---->|<---- unit ---->|
+ *   [b0 ][b1 ][b2 ][b3 ][b4 ][b5 ][b6 ][b7 ][b8 ][b9 ][b10][b11].........
  *
  * Blocks cross unit borders, so the low bits of an address do not tell a block's start: every
  * free of a mid block asks ss_block_starts, on the slow path.
@@ -22,7 +22,7 @@
 
 enum {
     MID_MIN = SS_TINY_MAX + 1, /* bytes */
-    MID_LIMIT = 1 << 20,       /* bytes; the largest class there can be */
+    MID_LIMIT = 256 * 1024,    /* bytes; the largest class there can be */
 };
 
 /* Define the classes that fit superslabs of this size. Blocks of large_bytes and above are not

@@ -45,7 +45,7 @@ enum {
     SS_UNIT_SHIFT = 16,
     SS_UNIT = 1 << SS_UNIT_SHIFT, /* bytes */
     SS_TINY_NCLASS = 89,          /* classes in slabs of one unit: 16 .. SS_TINY_MAX bytes */
-    SS_NCLASS = 117,              /* and those in slabs of several */
+    SS_NCLASS = 109,              /* and those in slabs of several */
     SS_STEP_MAX = 1024,           /* bytes; up to here class c has blocks of 16 c bytes */
     SS_TINY_MAX = 8192,           /* bytes */
     SS_CLASS_SHIFT = 5,           /* class << SS_CLASS_SHIFT in a word */
@@ -131,8 +131,17 @@ HAK_FAST unsigned ss_word_class(uint32_t word)
     return (word & ((1u << SS_HEAP_SHIFT) - 1)) >> SS_CLASS_SHIFT;
 }
 
-/* Is p the first byte of a block of its slab? word = ss_word(p), of a heap > 0. */
-bool ss_block_starts(const void *p, uint32_t word);
+bool ss_mid_block_starts(const void *p, uint32_t word);
+
+/* Is p the first byte of a block of its slab? word = ss_word(p), of a heap > 0. Tiny blocks answer
+ * without touching the slab's record, which may be another CPU's cache line. */
+HAK_FAST bool ss_block_starts(const void *p, uint32_t word)
+{
+    const struct ss_class *k = &ss_classes[ss_word_class(word)];
+    size_t at = (uintptr_t)p % SS_UNIT; /* what is left behind the last block is none */
+    return HAK_LIKELY(k->magic != 0) ? at * k->magic < SS_UNIT && at + k->size <= SS_UNIT
+                                     : ss_mid_block_starts(p, word);
+}
 
 /* ---- Chains: blocks linked through their first word. ---- */
 struct ss_chain {

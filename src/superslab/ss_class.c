@@ -29,7 +29,7 @@ void ss_class_define(unsigned class, uint32_t size, unsigned units)
         .size = size, .units = (uint16_t)units, .blocks = (uint16_t)(units * SS_UNIT / size)};
 }
 
-bool ss_block_starts(const void *p, uint32_t word)
+bool ss_mid_block_starts(const void *p, uint32_t word)
 {
     const struct ss_class *k = &ss_classes[ss_word_class(word)];
     const struct ss_slab *s = ss_slab_of(p);

@@ -18,8 +18,8 @@ UNIT_TEST(a_large_threshold_below_the_largest_class_bounds_mid)
 {
     unit_params();
     REQUIRE(ss_init());
-    mid_init(2 * MIB, 600 * KIB);
-    REQUIRE(mid_max == 600 * KIB - 1);
+    mid_init(2 * MIB, 200 * KIB);
+    REQUIRE(mid_max == 200 * KIB - 1);
     REQUIRE(ss_classes[mid_class_of(mid_max)].size >= mid_max);
 }
 
