@@ -11,9 +11,9 @@
 #include <sys/mman.h>
 
 #include "hakmem.h"
+#include "mid/mid.h"
 #include "superslab/ss.h"
 #include "support/hak_test.h"
-#include "mid/mid.h"
 #include "tiny/tiny.h"
 
 #define KIB ((size_t)1 << 10)
