@@ -281,7 +281,7 @@ def check_peers(where, contenders):
 
 
 def measure_all(given, chosen, contenders, results):
-    launch = pathlib.Path(given.build or BUILD) / "tests" / "bench-runner" / "launch"
+    launch = pathlib.Path(given.build or BUILD) / "bench" / "launch"
     if not launch.exists():
         raise Bad(f"{launch}: not built; run tools/bench, which does")
     where = measure.Machine(launch.resolve())

@@ -222,7 +222,7 @@ class Runs(Bench):
 class Launch(unittest.TestCase):
     def launch(self, *arguments):
         with tempfile.NamedTemporaryFile("r") as report:
-            program = BUILD / "tests" / "bench-runner" / "launch"
+            program = BUILD / "bench" / "launch"
             done = subprocess.run([program, "-o", report.name, *arguments],
                                   capture_output=True, text=True, check=False)
             return done, dict(line.split() for line in report.read().splitlines())
