@@ -17,8 +17,12 @@ import tempfile
 import time
 
 FAMILY = ("malloc", "calloc", "realloc", "free", "memalign", "posix_memalign", "aligned_alloc")
+# What allocators put before those names. A closed list: libraries have functions of their own
+# that are called onig_free and pcre_free.
+PREFIXES = ("je_", "__je_", "rje_", "jem_", "_rjem_", "mi_", "tc_", "rp", "sn_", "hak_", "h_",
+            "scudo_", "tlsf_", "ned", "dl", "xx")
 BINDING = re.compile(r"binding file (.+?) \[\d+\] to (.+?) \[\d+\]: normal symbol `"
-                     r"((?:[a-z]+_)?(?:" + "|".join(FAMILY) + r"))'")
+                     r"((?:" + "|".join(PREFIXES) + ")?(?:" + "|".join(FAMILY) + r"))'")
 # What a program holds in itself that brings its own malloc under other names.
 INSIDE = {b"<jemalloc>": "jemalloc", b"mimalloc: error": "mimalloc",
           b"tcmalloc: large": "tcmalloc"}

@@ -210,8 +210,14 @@ class Proof(unittest.TestCase):
         self.assertIn("libjemalloc", self.doubts())
 
     def test_a_second_allocator_under_a_prefix_is_refused(self):
-        trace(self.folder, 1, [("p", "/x/peer.so", "malloc"), ("p", "/l/libj", "je_malloc")])
-        self.assertIn("je_malloc", self.doubts())
+        for name in ("je_malloc", "_rjem_calloc", "rpfree", "mi_aligned_alloc"):
+            trace(self.folder, 1, [("p", "/x/peer.so", "malloc"), ("p", "/l/libj", name)])
+            self.assertIn(name, self.doubts())
+
+    def test_a_library_may_have_a_free_of_its_own_under_its_name(self):
+        for name in ("onig_free", "pcre_free", "xmlfree", "my_malloc"):
+            trace(self.folder, 1, [("p", "/x/peer.so", "malloc"), ("p", "/l/libonig", name)])
+            self.assertEqual(self.doubts(), "")
 
     def test_a_stub_of_the_program_that_leads_to_the_library_is_proof(self):
         trace(self.folder, 1, [("/l/libc", "p", "malloc"), ("p", "/x/peer.so", "malloc")])
