@@ -185,10 +185,10 @@ HAK_FAST bool ss_remote_waiting(const ss_remote_t *q)
 struct ss_slab;
 struct ss_superslab;
 
-/* Free memory that may hold pages, in units, and when it was last returned. */
+/* Free memory that may hold pages, in units, and when it was last looked through. */
 struct ss_dirty {
     size_t units;
-    uint64_t purged_ns;
+    uint64_t looked_ns;
 };
 
 struct ss_heap_stats {
@@ -260,8 +260,8 @@ size_t ss_run_units(const void *p);
 /* Resize in place to units > 0, using free units behind it. false: not possible. */
 bool ss_run_resize(void *p, size_t units);
 
-/* Return free runs and pooled superslabs to the system: all of it, or only what is above the
- * bounds of ss_params. Returns bytes. */
+/* Return free runs and pooled superslabs to the system: all of it, or what has been free since the
+ * last time and above the bounds of ss_params. Returns bytes. */
 size_t ss_region_purge(bool all);
 
 struct ss_region_stats {

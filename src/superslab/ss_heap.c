@@ -175,7 +175,7 @@ static void blocks_give_locked(struct ss_heap *h, void *blocks)
         blocks = blocks_splice(h, blocks);
     h->stats.flushes++;
     if (HAK_UNLIKELY(ss_heap_dirty_due(h)))
-        (void)ss_superslabs_purge_locked(h);
+        (void)ss_superslabs_purge_locked(h, ss_params.purge_interval_ns == 0);
 }
 
 void ss_flush(struct ss_heap *h, void *blocks)
@@ -237,7 +237,7 @@ size_t ss_heap_purge(struct ss_heap *h)
         if (s != NULL && s->nout == 0)
             ss_slab_give_locked(h, s);
     }
-    size_t bytes = ss_superslabs_purge_locked(h);
+    size_t bytes = ss_superslabs_purge_locked(h, true);
     os_unlock(&h->lock);
     return bytes;
 }

@@ -33,6 +33,7 @@ struct ss_run {
     uint8_t kind;
     uint32_t units;
     uint32_t dirty;             /* units that may hold pages; 0: all zero */
+    uint32_t look;              /* which look was the next when most of them became so */
     struct ss_run *next, *prev; /* [region lock] free runs of like size, circular */
 };
 
@@ -47,6 +48,7 @@ static_assert(sizeof(union ss_unit) == HAK_LINE, "one cache line a unit");
 struct ss_superslab {
     uint32_t free;  /* [heap lock] units in no slab */
     uint32_t dirty; /* [heap lock] free units that may hold pages; subset of free */
+    uint32_t old;   /* [heap lock] dirty ones that were so at the last look, and ever since */
     struct ss_heap *heap;
     struct ss_superslab *next, *prev; /* [heap lock] S4, circular; [region lock] in a pool */
     uint32_t node;
@@ -73,6 +75,7 @@ struct ss_region {
     size_t run_bytes;      /* [lock] */
     size_t free_units;     /* [lock] in free runs */
     struct ss_dirty dirty; /* [lock] S6, of free runs */
+    uint32_t look;         /* [lock] looks through them so far */
     char *meta, *meta_end; /* [lock] */
     size_t meta_bytes;     /* [lock] */
 };
@@ -99,13 +102,13 @@ static inline size_t ss_slab_unit(const struct ss_slab *s)
     return (size_t)((const union ss_unit *)(const void *)s - ss_region.unit);
 }
 
-/* Is it time to return dirty memory, all of it together? When it passes the bound and half of what
- * is in use, and the last time is a while ago: a load that breathes keeps its pages. Under the
- * lock of what is counted. Page faults under a bound alone: doc/why/002-purge.md. */
+/* Is it time to look through dirty memory, and return what was there at the last look already?
+ * When it passes the bound and half of what is in use, and the last look is a while ago: a load
+ * that breathes keeps its pages. Under the lock of what is counted. doc/why/002-purge.md. */
 static inline bool ss_dirty_due(const struct ss_dirty *d, size_t bound_bytes, size_t used_units)
 {
     return HAK_UNLIKELY(d->units > HAK_MAX(bound_bytes >> SS_UNIT_SHIFT, used_units / 2)) &&
-           os_now_ns() - d->purged_ns > ss_params.purge_interval_ns;
+           os_now_ns() - d->looked_ns > ss_params.purge_interval_ns;
 }
 
 static inline bool ss_region_dirty_due(void)
@@ -139,7 +142,8 @@ struct ss_slab *ss_slab_take_locked(struct ss_heap *h, unsigned class, bool *gre
 void ss_slab_give_locked(struct ss_heap *h, struct ss_slab *s);
 void ss_slab_link(struct ss_heap *h, struct ss_slab *s);
 void ss_slab_unlink(struct ss_heap *h, struct ss_slab *s);
-size_t ss_superslabs_purge_locked(struct ss_heap *h);
+/* Return dirty units: all of them, or the old ones. The others are old from now on. */
+size_t ss_superslabs_purge_locked(struct ss_heap *h, bool all);
 void ss_slabs_validate(struct ss_heap *h);
 void ss_runs_validate(void);
 

@@ -47,12 +47,13 @@ static size_t run_first(const struct ss_run *r)
 }
 
 /* Enter a free run; its neighbours are not free. */
-static void run_link(size_t first, size_t units, uint32_t dirty)
+static void run_link(size_t first, size_t units, uint32_t dirty, uint32_t look)
 {
     struct ss_run *r = &ss_region.unit[first].run;
     struct ss_run *last = &ss_region.unit[first + units - 1].run;
     *last = (struct ss_run){.kind = SS_KIND_FREE_RUN, .units = (uint32_t)units};
-    *r = (struct ss_run){.kind = SS_KIND_FREE_RUN, .units = (uint32_t)units, .dirty = dirty};
+    *r = (struct ss_run){
+        .kind = SS_KIND_FREE_RUN, .units = (uint32_t)units, .dirty = dirty, .look = look};
     ss_region.free_units += units;
     unsigned bin = bin_of(units);
     if (bins[bin] == NULL) {
@@ -81,10 +82,12 @@ static void run_unlink(struct ss_run *r)
     ss_region.unit[run_first(r) + r->units - 1].run.kind = SS_KIND_USED;
 }
 
+/* A run joins its free neighbours, and is as old as that part of it that has most dirty units. */
 void ss_run_give_locked(size_t first, size_t units, uint32_t dirty)
 {
     os_lock_assert_held(&ss_region.lock);
     ss_region.dirty.units += dirty;
+    uint32_t look = ss_region.look, most = dirty;
     if (first > 0 && ss_region.unit[first - 1].run.kind == SS_KIND_FREE_RUN) {
         struct ss_run *before =
             &ss_region.unit[first - ss_region.unit[first - 1].run.units].run;
@@ -92,6 +95,8 @@ void ss_run_give_locked(size_t first, size_t units, uint32_t dirty)
         first -= before->units;
         units += before->units;
         dirty += before->dirty;
+        look = before->dirty > most ? before->look : look;
+        most = HAK_MAX(most, before->dirty);
     }
     if (first + units < ss_region.frontier &&
         ss_region.unit[first + units].run.kind == SS_KIND_FREE_RUN) {
@@ -99,8 +104,18 @@ void ss_run_give_locked(size_t first, size_t units, uint32_t dirty)
         run_unlink(after);
         units += after->units;
         dirty += after->dirty;
+        look = after->dirty > most ? after->look : look;
     }
-    run_link(first, units, dirty);
+    run_link(first, units, dirty, look);
+}
+
+static void run_rest(size_t first, size_t end, uint32_t dirty, uint32_t look)
+{
+    if (first == end)
+        return;
+    dirty = (uint32_t)HAK_MIN((size_t)dirty, end - first);
+    ss_region.dirty.units += dirty;
+    run_link(first, end - first, dirty, look);
 }
 
 /* Cut [start, start + units) out of a free run, and give back what is left on either side.
@@ -109,15 +124,11 @@ static uint32_t run_cut(struct ss_run *r, size_t start, size_t units)
 {
     size_t first = run_first(r);
     size_t end = first + r->units;
-    uint32_t dirty = r->dirty;
+    uint32_t dirty = r->dirty, look = r->look;
     run_unlink(r);
     ss_region.dirty.units -= dirty;
-    if (start > first)
-        ss_run_give_locked(first, start - first,
-                           (uint32_t)HAK_MIN((size_t)dirty, start - first));
-    if (start + units < end)
-        ss_run_give_locked(start + units, end - (start + units),
-                           (uint32_t)HAK_MIN((size_t)dirty, end - (start + units)));
+    run_rest(first, start, dirty, look);
+    run_rest(start + units, end, dirty, look);
     return (uint32_t)HAK_MIN((size_t)dirty, units);
 }
 
@@ -301,11 +312,12 @@ size_t ss_region_purge(bool all)
     size_t bytes = 0;
     os_lock(&ss_region.lock);
     pools_trim_locked(all ? 0 : ss_params.superslab_keep);
+    bool young = all || ss_params.purge_interval_ns == 0; /* these too */
     size_t least = all ? 1 : HAK_MAX(ss_params.purge_min_bytes >> SS_UNIT_SHIFT, (size_t)1);
     for (unsigned bin = bin_next(bin_of(least)); bin < NBINS; bin = bin_next(bin + 1)) {
         struct ss_run *r = bins[bin];
         do {
-            if (r->dirty > 0 && r->units >= least &&
+            if (r->dirty > 0 && r->units >= least && (young || r->look != ss_region.look) &&
                 ss_units_purge(run_first(r), r->units) > 0) {
                 bytes += (size_t)r->dirty << SS_UNIT_SHIFT;
                 ss_region.dirty.units -= r->dirty;
@@ -314,7 +326,8 @@ size_t ss_region_purge(bool all)
             r = r->next;
         } while (r != bins[bin]);
     }
-    ss_region.dirty.purged_ns = os_now_ns();
+    ss_region.dirty.looked_ns = os_now_ns();
+    ss_region.look++;
     hak_log(HAK_LOG_DEBUG, "region: %S of free runs returned", bytes);
     os_unlock(&ss_region.lock);
     return bytes;

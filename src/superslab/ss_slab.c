@@ -72,6 +72,7 @@ static struct ss_superslab *superslab_take(struct ss_heap *h, bool *grew)
             ss = &ss_region.superslab[first / units];
             ss->node = h->node;
             ss->dirty = dirty != 0 ? ss_region.ss_mask : 0;
+            ss->old = 0;
             ss_region.grown++;
             *grew = true;
             for (size_t u = first; u < first + units; u++)
@@ -130,6 +131,7 @@ static size_t units_cut(struct ss_heap *h, struct ss_superslab *ss, unsigned bit
     *untouched = touched == 0;
     h->dirty.units -= (size_t)__builtin_popcount(touched);
     ss->dirty &= ~mask;
+    ss->old &= ~mask;
     ss->free &= ~mask;
     if (ss->free == 0)
         superslab_unlink(h, ss); /* S4 */
@@ -205,15 +207,15 @@ void ss_slab_give_locked(struct ss_heap *h, struct ss_slab *s)
         superslab_give(h, ss);
 }
 
-size_t ss_superslabs_purge_locked(struct ss_heap *h)
+size_t ss_superslabs_purge_locked(struct ss_heap *h, bool all)
 {
     size_t bytes = 0;
     struct ss_superslab *ss = h->superslabs;
     if (ss == NULL)
         return 0;
     do {
-        uint32_t left = ss->dirty;
-        while (left != 0) { /* each row of dirty units is one call */
+        uint32_t left = all ? ss->dirty : ss->old;
+        while (left != 0) { /* each row of them is one call */
             unsigned bit = (unsigned)__builtin_ctz(left);
             uint32_t rest = ~(left >> bit);
             unsigned units = rest != 0 ? (unsigned)__builtin_ctz(rest) : 32;
@@ -228,9 +230,10 @@ size_t ss_superslabs_purge_locked(struct ss_heap *h)
             }
             bytes += got;
         }
+        ss->old = ss->dirty;
         ss = ss->next;
     } while (ss != h->superslabs);
-    h->dirty.purged_ns = os_now_ns();
+    h->dirty.looked_ns = os_now_ns();
     return bytes;
 }
 
@@ -258,7 +261,8 @@ void ss_slabs_validate(struct ss_heap *h)
     size_t dirty = 0;
     struct ss_superslab *ss = h->superslabs;
     for (bool once = ss != NULL; once; once = ss != h->superslabs) {
-        HAK_CHECK(ss->heap == h && ss->free != 0 && (ss->dirty & ~ss->free) == 0, /* S4 */
+        HAK_CHECK(ss->heap == h && ss->free != 0 && (ss->dirty & ~ss->free) == 0 &&
+                      (ss->old & ~ss->dirty) == 0, /* S4 */
                   "superslab: superslab list is wrong");
         dirty += (size_t)__builtin_popcount(ss->dirty);
         ss = ss->next;

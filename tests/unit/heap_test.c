@@ -264,6 +264,30 @@ UNIT_TEST(purged_slabs_read_zero_again_and_dirty_ones_are_counted)
     ss_validate();
 }
 
+UNIT_TEST(slabs_free_at_two_looks_go_back_and_those_used_in_between_stay)
+{
+    unit_start();
+    struct ss_heap *h = heap_new();
+    unsigned class = ss_class_of(8192);
+    bool grew;
+    void *pin = refill(h, ss_class_of(64), 1, &grew).head; /* the superslab stays */
+    (void)pin;
+    ss_flush(h, use_up_slabs(h, class, 8));
+    size_t dirty = unit_heap(h).dirty_bytes;
+    REQUIRE(dirty >= 6 * SS_UNIT);
+    os_lock(&h->lock);
+    REQUIRE(ss_superslabs_purge_locked(h, false) == 0);
+    os_unlock(&h->lock);
+    void *busy = use_up_slabs(h, ss_class_of(4096), 3);
+    ss_flush(h, busy);
+    os_lock(&h->lock);
+    size_t bytes = ss_superslabs_purge_locked(h, false);
+    os_unlock(&h->lock);
+    REQUIRE(bytes > 0 && bytes < dirty);
+    REQUIRE(unit_heap(h).dirty_bytes > 0 && unit_heap(h).dirty_bytes <= dirty - bytes);
+    ss_validate();
+}
+
 /* ---- The way home. ---- */
 
 UNIT_TEST(blocks_sent_home_wait_for_the_owners_refill)
@@ -572,6 +596,7 @@ int main(void)
         cmocka_unit_test(an_emptied_superslab_goes_to_another_heap),
         cmocka_unit_test(beyond_the_pools_bound_superslabs_become_free_runs),
         cmocka_unit_test(purged_slabs_read_zero_again_and_dirty_ones_are_counted),
+        cmocka_unit_test(slabs_free_at_two_looks_go_back_and_those_used_in_between_stay),
         cmocka_unit_test(blocks_sent_home_wait_for_the_owners_refill),
         cmocka_unit_test(for_a_heap_without_threads_the_sender_carries_them_home),
         cmocka_unit_test(a_queue_that_its_owner_neglects_is_carried_home),

@@ -362,10 +362,51 @@ UNIT_TEST(only_runs_over_the_bound_start_a_purge_and_the_interval_holds_it_back)
     ss_validate();
 }
 
+UNIT_TEST(what_was_free_at_two_looks_goes_back_and_what_was_used_in_between_stays)
+{
+    unit_params();
+    ss_params.dirty_max_bytes = GIB; /* nobody looks but this test */
+    ss_params.purge_interval_ns = 1;
+    REQUIRE(ss_init());
+    char *idle = take(32), *wall = take(1), *busy = take(64), *end = take(1);
+    (void)wall;
+    (void)end;
+    memset(idle, 1, 32 * SS_UNIT);
+    memset(busy, 1, 64 * SS_UNIT);
+    ss_run_free(idle);
+    ss_run_free(busy);
+    REQUIRE(ss_region_purge(false) == 0);
+    REQUIRE(take(64) == busy);
+    ss_run_free(busy);
+    REQUIRE(ss_region_purge(false) == 32 * SS_UNIT);
+    REQUIRE(ss_region_purge(false) == 64 * SS_UNIT);
+    REQUIRE(unit_region().dirty_bytes == 0);
+    ss_validate();
+}
+
+UNIT_TEST(a_run_is_as_old_as_most_of_it)
+{
+    unit_params();
+    ss_params.dirty_max_bytes = GIB;
+    ss_params.purge_interval_ns = 1;
+    REQUIRE(ss_init());
+    char *much = take(64), *little = take(2), *end = take(1);
+    (void)end;
+    memset(much, 1, 66 * SS_UNIT);
+    ss_run_free(much);
+    REQUIRE(ss_region_purge(false) == 0);
+    ss_run_free(little); /* joins it */
+    REQUIRE(ss_region_purge(false) == 66 * SS_UNIT);
+    ss_validate();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(words_mark_a_run_and_nothing_else),
+        cmocka_unit_test(
+            what_was_free_at_two_looks_goes_back_and_what_was_used_in_between_stays),
+        cmocka_unit_test(a_run_is_as_old_as_most_of_it),
         cmocka_unit_test(the_smallest_run_that_fits_is_taken),
         cmocka_unit_test(neighbours_coalesce_in_every_order_of_freeing),
         cmocka_unit_test(any_alignment_up_to_the_largest_is_kept_and_the_gaps_are_used),
