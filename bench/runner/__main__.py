@@ -260,14 +260,15 @@ def do_step(where, results, kind, test, peer, rep):
 
 def tell(progress, results, test):
     """One line when a test is done."""
-    row = results.table("seconds", [test.name])[test.name]
+    row = results.table("seconds" if test.time else "peak_kib", [test.name])[test.name]
     ratio = report.stats.ratios(row, results.ours())
     cells = []
     for peer in results.labels():
         failed = results.failure(test.name, peer)
         cells.append(f"{peer} {failed[0] if failed else report.number(ratio[peer])}")
-    noise = results.noise(test.name)
-    progress.say(f"[{progress.done}/{len(progress.steps)}] {test.name}: " + ", ".join(cells)
+    noise = test.time and results.noise(test.name)
+    progress.say(f"[{progress.done}/{len(progress.steps)}] {test.name}: "
+                 + ("" if test.time else "peak memory: ") + ", ".join(cells)
                  + (f"; noisy: {noise}" if noise else "") + progress.left())
 
 

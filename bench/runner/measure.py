@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import functools
 import hashlib
+import json
 import os
 import pathlib
 import re
@@ -34,7 +35,7 @@ COUNTING_SLOWER = 60 # so many times longer than a measured run may a counting o
 class Run:
     status: str          # ok, fail or refused
     note: str = ""       # why not ok
-    seconds: float = 0   # the figure: less is better
+    seconds: float = 0   # the time compared, less is better; 0: the test has none
     wall: float = 0
     user: float = 0
     sys: float = 0
@@ -45,6 +46,7 @@ class Run:
     before: float = 0    # the fixed loop, before and after
     after: float = 0
     result: str = ""     # hash of the output, where the test wants it equal
+    figures: str = ""    # what else the test measures itself: JSON, {name: value}
     curve: str = ""      # text of the file over_time
 
 
@@ -255,13 +257,22 @@ def figures(test, peer, run, out):
     elif test.output == "same":
         run.result = hashlib.sha256(out).hexdigest()[:16]
     if test.metric:
-        found = re.search(test.metric, text, re.M)
-        if not found:
-            raise ValueError(f"nothing in the output matches {test.metric}")
-        value = float(found[1])
-        if value <= 0:
-            raise ValueError(f"{found[0]!r}: not above 0")
+        value = figure(test.metric, text)
         run.seconds = test.work / value if test.better == "more" else value
+    if not test.time:
+        run.seconds = 0
+    if test.figures:
+        run.figures = json.dumps({name: figure(p, text) for name, p in test.figures.items()})
+
+
+def figure(pattern, text):
+    """The number that the pattern's group finds."""
+    found = re.search(pattern, text, re.M)
+    if not found:
+        raise ValueError(f"nothing in the output matches {pattern}")
+    if float(found[1]) <= 0:
+        raise ValueError(f"{found[0]!r}: not above 0")
+    return float(found[1])
 
 
 def doubts(traces, library, driver):

@@ -118,7 +118,7 @@ def bars(results):
     """The geometric means: a panel for each measure, a bar for each peer, the best on top."""
     style = looks(results)
     large, small = report.large_and_small(results)
-    wanted = [(f"time, {g}", "seconds", results.tests(g)) for g in results.group_names()]
+    wanted = [(f"time, {g}", "seconds", results.timed(g)) for g in results.group_names()]
     wanted += [("peak memory, tests of 16 MiB and more", "peak_kib", large),
                ("peak memory, smaller tests", "peak_kib", small)]
     panels = []
@@ -235,7 +235,7 @@ def draw(results, folder):
     left = "ratio to the best peer (its mark is at 1); left is better; x: failed"
     figures = {"means": bars(results)}
     for group in results.group_names():
-        figures[f"time-{group}"] = dots(results, "seconds", results.tests(group),
+        figures[f"time-{group}"] = dots(results, "seconds", results.timed(group),
                                         f"Time, {group}", left)
     large, small = report.large_and_small(results)
     figures["memory-large"] = dots(results, "peak_kib", large,

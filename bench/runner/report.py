@@ -111,7 +111,7 @@ def tables(results):
     """Every table, by the name that doc/perf.in.md has for it."""
     made = {}
     for group in results.group_names():
-        made[f"time {group}"] = grid(results, "seconds", results.tests(group),
+        made[f"time {group}"] = grid(results, "seconds", results.timed(group),
                                      f"Time, {group}: ratio of the medians to the best peer",
                                      marks=True)
     large, small = large_and_small(results)
@@ -125,8 +125,19 @@ def tables(results):
                  if any(row.values())]
         if tests:
             made[what] = grid(results, what, tests, f"{title}: ratio to the best peer")
+    if rows := results.figures():
+        made["figures"] = figures(results, rows)
     made["summary"] = summary(results)
     return made
+
+
+def figures(results, rows):
+    """What tests measure themselves, as it is."""
+    lines = []
+    for name, row in rows.items():
+        best = stats.best_of(row, row)
+        lines.append((name, [number(v) + "*" * (p == best) for p, v in row.items()], []))
+    return Table("What tests measure themselves (median)", results.labels(), lines)
 
 
 def summary(results):
@@ -141,14 +152,14 @@ def summary(results):
 
     groups = results.group_names()
     for group in groups:
-        line(f"time, {group}", "seconds", results.tests(group))
+        line(f"time, {group}", "seconds", results.timed(group))
     if len(groups) > 1:
-        line("time, all", "seconds", results.tests())
-    mean, counted = stats.means(results.table("seconds", results.tests()), [])
+        line("time, all", "seconds", results.timed())
+    mean, counted = stats.means(results.table("seconds", results.timed()), [])
     if counted and ours:
         lines.append(("time, to the best with hakmem",
                       [number(mean.get(p), 3) for p in labels], []))
-    line("processor time, all", "cpu", results.tests())
+    line("processor time, all", "cpu", results.timed())
     large, small = large_and_small(results)
     line("peak memory, large", "peak_kib", large)
     line("peak memory, small", "peak_kib", small)
@@ -162,7 +173,7 @@ def summary(results):
 def verdict(results):
     """Sentences: where ours stands, what failed, what was too noisy."""
     lines = []
-    rows = results.table("seconds", results.tests())
+    rows = results.table("seconds", results.timed())
     for mine in results.ours():
         if mine not in results.labels():
             continue
@@ -181,12 +192,12 @@ def verdict(results):
         for (k, test, peer), found in results.rows.items():
             if k == kind and found[-1]["status"] != "ok":
                 lines.append(f"{kind} not counted: {test} under {peer}: {found[-1]['note']}.")
-    noisy = {t: why for t in results.tests() if (why := results.noise(t))}
+    noisy = {t: why for t in rows if (why := results.noise(t))}
     if noisy:
         lines.append(f"Too noisy to judge, {len(noisy)} of {len(rows)} tests: "
                      + ", ".join(f"{t} ({why})" if len(noisy) < 4 else t
                                  for t, why in noisy.items()) + ".")
-    counts = [len(results.runs(t, p)) for t in rows for p in results.labels()
+    counts = [len(results.runs(t, p)) for t in results.tests() for p in results.labels()
               if results.runs(t, p)]
     if counts and min(counts) < 3:
         lines.append(f"Some figures stand on {min(counts)} repetition(s): too few for a "
@@ -291,7 +302,7 @@ def write_markdown(results, template, target, images):
         about = image.stem.replace("-", " ")
         link = pathlib.Path("img") / image.name
         texts[f"plot {image.stem}"] = f"![{about}]({link})"
-    known = re.compile(r"time \S+|plot \S+|memory \w+|" + "|".join(COUNTS))
+    known = re.compile(r"time \S+|plot \S+|memory \w+|figures|" + "|".join(COUNTS))
 
     def replace(found):
         name = found[1]

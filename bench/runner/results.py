@@ -13,8 +13,8 @@ import stats
 from suite import Bad
 
 FIELDS = ["kind", "group", "test", "peer", "rep", "status", "seconds", "wall", "user", "sys",
-          "peak_kib", "faults", "switched", "other", "before", "after", "result", "count",
-          "note"]
+          "peak_kib", "faults", "switched", "other", "before", "after", "result",
+          "figures", "count", "note"]
 KINDS = ("proof", "run", "calls", "instructions")
 
 
@@ -66,6 +66,7 @@ class Results:
             row[name] = int(row[name] or 0)
         for name in ("seconds", "wall", "user", "sys", "other", "before", "after"):
             row[name] = float(row[name] or 0)
+        row["figures"] = json.loads(row["figures"] or "{}")
         return row
 
     def _keep(self, row):
@@ -107,6 +108,12 @@ class Results:
 
     def tests(self, group=None):
         return [t for t, g in self.groups.items() if group in (None, g)]
+
+    def timed(self, group=None):
+        """Those whose time says something."""
+        return [t for t in self.tests(group)
+                if not (runs := [r for p in self.labels() for r in self.runs(t, p)])
+                or any(r["seconds"] for r in runs)]
 
     def group_names(self):
         return list(dict.fromkeys(self.groups.values()))
@@ -155,6 +162,16 @@ class Results:
 
     def table(self, what, tests):
         return {t: {p: self.value(what, t, p) for p in self.labels()} for t in tests}
+
+    def figures(self):
+        """{"test: name of a figure that it measures itself": {peer: median or None}}."""
+        rows = {}
+        for test in self.tests():
+            said = {p: [r["figures"] for r in self.runs(test, p)] for p in self.labels()}
+            names = dict.fromkeys(n for runs in said.values() for r in runs for n in r)
+            rows |= {f"{test}: {n}": {p: stats.median([r[n] for r in runs]) if runs else None
+                                      for p, runs in said.items()} for n in names}
+        return rows
 
     def noise(self, test):
         """Why the machine was too noisy for the test, or ""."""

@@ -29,13 +29,15 @@ class Test:
     timeout: float = 300.0     # seconds
     output: str = ""           # "same": all runs of the test write the same bytes
     over_time: str = ""        # a file it writes where it runs: lines of time,live,held (bytes)
+    time: bool = True          # false: how long it takes is given, only its memory counts
+    figures: dict = dataclasses.field(default_factory=dict)  # name: as metric; less is better
     driver: bool = False       # a client that starts the server measured; see real.toml
 
 
 KINDS = {"name": str, "about": str, "threads": int, "command": list, "instructions": list,
          "env": dict, "needs": list, "input": list, "stdin": str, "metric": str, "better": str,
          "work": (int, float), "timeout": (int, float), "output": str,
-         "over_time": str, "driver": bool}
+         "over_time": str, "time": bool, "figures": dict, "driver": bool}
 WORDS = {str: "a string", int: "an integer", list: "a list of strings",
          dict: "a table of strings", bool: "true or false", (int, float): "a number"}
 
@@ -64,13 +66,13 @@ def check(entry, where):
         raise Bad(f"{where}: better = {test.better!r}: expected \"less\" or \"more\"")
     if test.output not in ("", "same"):
         raise Bad(f"{where}: output = {test.output!r}: expected \"same\"")
-    if test.metric is not None:
+    for key, pattern in {"metric": test.metric, **test.figures}.items():
         try:
-            groups = re.compile(test.metric).groups
+            groups = 1 if pattern is None else re.compile(pattern).groups
         except re.error as error:
-            raise Bad(f"{where}: metric = {test.metric!r}: {error}") from None
+            raise Bad(f"{where}: {key} = {pattern!r}: {error}") from None
         if groups != 1:
-            raise Bad(f"{where}: metric = {test.metric!r}: expected exactly one group")
+            raise Bad(f"{where}: {key} = {pattern!r}: expected exactly one group")
     return test
 
 

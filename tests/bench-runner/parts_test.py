@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 """The parts of tools/bench that need no run: statistics, suites, peers, tables."""
+import json
 import os
 import pathlib
 import subprocess
@@ -101,7 +102,8 @@ class Suites(unittest.TestCase):
 
     def test_wrong_values_are_refused(self):
         for line, word in (("timeout = 0", "above 0"), ('better = "most"', '"less" or "more"'),
-                           ('metric = "a"', "one group"), ('metric = "(("', "metric"),
+                           ('metric = "a"', "one group"), ('figures.x = "a"', "x = 'a'"),
+                           ('time = 0', "true or false"), ('metric = "(("', "metric"),
                            ('output = "equal"', '"same"'), ("env = { A = 1 }", "env"),
                            ("needs = [1]", "needs"), ("driver = 1", "driver"),
                            ("input = []", "input")):
@@ -250,6 +252,13 @@ class Figures(unittest.TestCase):
             with self.assertRaises(ValueError):
                 self.figure(out, metric="took ([0-9.]+)")
 
+    def test_a_test_may_have_no_time_and_figures_of_its_own(self):
+        run = self.figure(b"held 1.5\nend 2\n", time=False,
+                          figures={"mean": "^held (.*)$", "end": "^end (.*)$"})
+        self.assertEqual((run.seconds, run.figures), (0, '{"mean": 1.5, "end": 2.0}'))
+        with self.assertRaises(ValueError):
+            self.figure(b"held 1.5\n", figures={"end": "^end (.*)$"})
+
     def test_a_driver_tells_its_figures_and_the_library_of_the_server(self):
         said = b"seconds: 1.5\ncpu: 1\npeak_kb: 10\nfaults: 3\nloaded: %s\nresult: ab\n"
         run = self.figure(said % b"/x/peer.so", driver=True, output="same")
@@ -322,6 +331,21 @@ class Reports(unittest.TestCase):
             self.add(test, "hakmem", 1, peak=3000)
             self.add(test, "peer-0", 1, peak=90000)
         self.assertEqual(report.large_and_small(self.results), (["large"], ["small"]))
+
+    def test_a_test_without_a_time_is_in_no_table_of_times_and_counts_for_memory(self):
+        self.fill("timed")
+        for peer, held in (("hakmem", 2.0), ("system", 1.5)):
+            for rep in (1, 2, 3):
+                self.add("idle", peer, 0, rep, figures=json.dumps({"held": held}))
+        made = report.tables(self.results)
+        self.assertEqual([r[0] for r in made["time g"].rows], ["timed", "geometric mean"])
+        self.assertIn("idle", [r[0] for r in made["memory small"].rows])
+        self.assertEqual(made["figures"].rows[0][:2],
+                         ("idle: held", ["2.00", "1.50*"] + ["-"] * 8))
+        self.assertNotIn("idle", "\n".join(report.verdict(self.results)))
+        self.results.add("run", suite.Test("broken", "", 1, ["x"], group="g"),
+                         types.SimpleNamespace(label="system"), 1, measure.Run("fail", "why"))
+        self.assertIn("broken", [r[0] for r in report.tables(self.results)["time g"].rows])
 
     def test_results_read_back_are_those_written(self):
         self.fill()

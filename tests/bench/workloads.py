@@ -113,13 +113,14 @@ def options():
 
 
 def suite(file):
-    known = {"name", "about", "threads", "command", "instructions"}
+    needed = {"name", "about", "threads", "command"}
+    known = needed | {"instructions", "over_time", "time", "figures"}
     names, used = set(), set()
     for test in tomllib.loads(Path(file).read_text())["test"]:
         name = test.get("name", "a test without a name")
         expect(re.fullmatch("[a-z0-9-]+", name) and name not in names, f"{name}: bad, or twice")
         names.add(name)
-        expect(known >= set(test) >= known - {"instructions"}, f"{name}: has {', '.join(test)}")
+        expect(known >= set(test) >= needed, f"{name}: has {', '.join(test)}")
         for key in ("command", "instructions"):
             command = test.get(key, test["command"])
             program = command[0].removeprefix("{bench}/")
