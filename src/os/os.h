@@ -16,15 +16,16 @@
 
 #include "base/hak_base.h"
 
-/* Read page size, CPU count, memory and nodes once. Idempotent. */
+/* Read page size, CPU count and memory once. A short process pays for each system call here.
+ * Idempotent. */
 void os_init(void);
 
 size_t os_page_size(void);       /* bytes; a power of two, read from the kernel */
 unsigned os_ncpus(void);         /* CPUs this process may run on, >= 1 */
 uint64_t os_ram_bytes(void);     /* physical memory */
 uint64_t os_address_limit(void); /* RLIMIT_AS in bytes; UINT64_MAX: none */
-unsigned os_nnodes(void);        /* NUMA nodes, >= 1 */
-unsigned os_node(void);          /* node of the calling thread now, < os_nnodes() */
+unsigned os_node(void);          /* NUMA node of the calling thread now */
+unsigned os_nnodes(void);        /* all that os_node ever told are below; >= 1 */
 uint64_t os_now_ns(void);        /* monotonic */
 uint64_t os_random(void);        /* for address hints; not for secrets */
 

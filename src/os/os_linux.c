@@ -32,7 +32,7 @@ static struct {
     size_t page_size;
     uint64_t ram_bytes;
     unsigned ncpus;
-    unsigned nnodes;
+    _Atomic unsigned node_high; /* the highest a thread was seen on */
 } os;
 
 static pthread_key_t exit_key;
@@ -52,19 +52,6 @@ static size_t file_read(const char *path, char *buf, size_t size)
     return have;
 }
 
-/* "0", "0-3", "0,2-5": the highest number plus one. */
-static unsigned nodes_count(void)
-{
-    char text[256];
-    unsigned high = 0, v = 0;
-    size_t n = file_read("/sys/devices/system/node/possible", text, sizeof(text));
-    for (size_t i = 0; i < n; i++) {
-        v = text[i] >= '0' && text[i] <= '9' ? v * 10 + (unsigned)(text[i] - '0') : 0;
-        high = HAK_MAX(high, v);
-    }
-    return HAK_MIN(high + 1, (unsigned)OS_NODES_MAX);
-}
-
 void os_init(void)
 {
     if (os.page_size != 0)
@@ -72,10 +59,9 @@ void os_init(void)
     int saved = errno;
     struct sysinfo info;
     os.ram_bytes = sysinfo(&info) == 0 ? (uint64_t)info.totalram * info.mem_unit : 1ull << 32;
-    cpu_set_t cpus;
+    cpu_set_t cpus; /* now: later a thread, or this one, may be bound to one of them */
     int n = sched_getaffinity(0, sizeof(cpus), &cpus) == 0 ? CPU_COUNT(&cpus) : 0;
     os.ncpus = n > 0 ? (unsigned)n : 64; /* refused: more CPUs than the set has room for */
-    os.nnodes = nodes_count();
     os.page_size = getauxval(AT_PAGESZ);
     errno = saved;
 }
@@ -106,15 +92,20 @@ uint64_t os_address_limit(void)
 
 unsigned os_nnodes(void)
 {
-    return os.nnodes;
+    return atomic_load_explicit(&os.node_high, memory_order_relaxed) + 1;
 }
 
 unsigned os_node(void)
 {
     unsigned cpu, node;
-    if (os.nnodes == 1 || getcpu(&cpu, &node) != 0)
+    if (getcpu(&cpu, &node) != 0 || node >= OS_NODES_MAX)
         return 0;
-    return node < os.nnodes ? node : 0;
+    unsigned high = atomic_load_explicit(&os.node_high, memory_order_relaxed);
+    while (HAK_UNLIKELY(node > high) &&
+           !atomic_compare_exchange_weak_explicit(&os.node_high, &high, node,
+                                                  memory_order_relaxed, memory_order_relaxed)) {
+    }
+    return node;
 }
 
 uint64_t os_now_ns(void)
@@ -126,12 +117,13 @@ uint64_t os_now_ns(void)
 
 uint64_t os_random(void)
 {
-    const void *bytes =
-        (const void *)getauxval(AT_RANDOM); /* 16 of the kernel's, per process */
-    uint64_t v = os_now_ns();
+    /* 16 bytes of the kernel's. The C library makes its stack guard of one half and its pointer
+     * guard of the other: together they tell of neither. */
+    const void *bytes = (const void *)getauxval(AT_RANDOM);
+    uint64_t v[2] = {0, 0};
     if (bytes != NULL)
-        memcpy(&v, bytes, sizeof(v));
-    return v;
+        memcpy(v, bytes, sizeof(v));
+    return bytes != NULL ? v[0] ^ v[1] : os_now_ns();
 }
 
 static void *map(void *hint, size_t bytes, int prot, int flags)
@@ -239,17 +231,17 @@ bool os_fork_hooks(void (*prepare)(void), void (*parent)(void), void (*child)(vo
     return pthread_atfork(prepare, parent, child) == 0;
 }
 
-/* Before the C library has set environ, the kernel's copy: HAKMEM_* only, in static memory. What
- * does not fit is not seen, and an entry cut by the end is not taken for a whole one. */
+/* Before the C library has set environ, the kernel's copy: HAKMEM_* only. What does not fit is
+ * not seen, and an entry cut by the end is not taken for a whole one. The mapping stays. */
 static const char *const *environ_early(void)
 {
     enum { BYTES_MAX = 1 << 18, NAMES_MAX = 64 };
-    static char text[BYTES_MAX];
     static const char *entries[NAMES_MAX + 1];
-    size_t n = file_read("/proc/self/environ", text, sizeof(text));
+    char *text = os_map(BYTES_MAX, 1);
+    size_t n = text != NULL ? file_read("/proc/self/environ", text, BYTES_MAX) : 0;
     unsigned count = 0;
     for (size_t i = 0; i < n && count < NAMES_MAX; i += strlen(text + i) + 1) {
-        bool whole = i + strlen(text + i) < sizeof(text) - 1;
+        bool whole = i + strlen(text + i) < BYTES_MAX - 1;
         if (whole && strncmp(text + i, "HAKMEM_", 7) == 0)
             entries[count++] = text + i;
     }

@@ -43,8 +43,7 @@ static size_t pow2_up(uint64_t x)
  * libraries (0x7f...); a random place each run, as the kernel would choose. */
 static char *window_hint(void)
 {
-    uint64_t r = os_random() ^ os_now_ns() << 20;
-    return (char *)(((uint64_t)1 << 44) + (r % (1u << 20)) * ALIGN);
+    return (char *)(((uint64_t)1 << 44) + (os_random() % (1u << 20)) * ALIGN);
 }
 
 static size_t table_bytes(size_t units)
