@@ -45,8 +45,7 @@ enum place {
     P_SUPERSLAB,
     P_HEAP_LISTS,
     P_HEAP_STATS,
-    P_HEAP_THREADS,
-    P_HEAP_QUEUES,
+    P_HEAP_QUEUE,
     P_CACHE_BINS,
     P_CACHE_OUT,
     P_CACHE_REST,
@@ -59,8 +58,7 @@ static const char *const places[] = {
     [P_SUPERSLAB] = "superslab-record",
     [P_HEAP_LISTS] = "heap-lock-and-lists",
     [P_HEAP_STATS] = "heap-statistics",
-    [P_HEAP_THREADS] = "heap-nthreads",
-    [P_HEAP_QUEUES] = "heap-remote-queues",
+    [P_HEAP_QUEUE] = "heap-remote-queue",
     [P_CACHE_BINS] = "cache-bins",
     [P_CACHE_OUT] = "cache-lists-on-their-way-home",
     [P_CACHE_REST] = "cache-rest",
@@ -90,9 +88,7 @@ static void cache_known(const struct tiny_cache *tc)
 static enum place place_in_heap(size_t at)
 {
     if (at >= offsetof(struct ss_heap, remote))
-        return P_HEAP_QUEUES;
-    if (at >= HAK_ALIGN_DOWN(offsetof(struct ss_heap, nthreads), (size_t)HAK_LINE))
-        return P_HEAP_THREADS;
+        return P_HEAP_QUEUE; /* and nthreads */
     return at >= offsetof(struct ss_heap, stats) ? P_HEAP_STATS : P_HEAP_LISTS;
 }
 

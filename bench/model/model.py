@@ -39,7 +39,8 @@ PATHS = {
         ("remote-free queue", "ss_remote_take"),
         ("run", "ss_run_alloc"),
         ("mapping", "large_map_alloc"),
-        ("spare list", "tiny_refill"),
+        ("sort in", "gather"),
+        ("spare list", "spare_pop"),
         ("pop, above 1 KiB", "hak_malloc_slow"),
         ("pop", ""),
     ],
@@ -277,7 +278,7 @@ def number(x):
     return f"{x:.4f}" if x < 10 else f"{x:.1f}" if x < 1000 else f"{x:.0f}"
 
 
-def table(head, rows, first=34):
+def table(head, rows, first=38):
     for row in [head] + rows:
         print(row[0].ljust(first) + "".join(
             (c if isinstance(c, str) else number(c)).rjust(11) for c in row[1:]))
@@ -297,7 +298,7 @@ def print_load(load, runs):
                    for key, counts, title, _, _ in METRICS if key != "program"])
     few, many = compared(runs)
     shown = [m for m in METRICS if m[0] in ("rmw", "locks", "records", "blocks")]
-    head = ["path, and one of it costs"]
+    head = ["path: its share, and what one costs"]
     head += [f"{key}@{n}" for key in ["share"] + [m[0] for m in shown] for n in (few, many)]
     rows = []
     for path in paths_of(runs):
@@ -427,10 +428,13 @@ def main():
     results = {}
     todo = [(load, n) for load in args.loads for n in args.threads]
     for i, (load, n) in enumerate(todo, 1):
-        print(f"{ME}: {i} of {len(todo)}: {load}, {n} threads", file=sys.stderr, flush=True)
+        print(f"{ME}: {i} of {len(todo)}: {load}, {n} thread{'s' * (n > 1)}", file=sys.stderr,
+              flush=True)
         results.setdefault(load, {})[n] = run(program, symbols, load, n,
                                               args.ops or LOADS[load][0],
                                               args.cpus)
+    print("\nAn operation is one malloc or one free; NAME@N is a column for N threads, each on a\n"
+          "modelled core of its own. What is counted, and what the paths are: doc/model.md.")
     for load, runs in results.items():
         print_load(load, runs)
     grown = False

@@ -55,6 +55,17 @@ class TheAllocator(unittest.TestCase):
             fast = sum(model.total(one, [path[0]], [], path)[0] for path in FAST)
             self.assertGreater(fast, 0.9 * every)
 
+    def test_what_came_home_moves_lines_where_it_is_sorted_in_and_spare_lists_move_none(self):
+        for load, path in (("pairs", "sort in"), ("local", "spare list")):
+            key = ("malloc", path)
+            count, rmw = model.total(self.runs[load][2], [key[0]], ["rmw"], key)
+            self.assertGreater(count, 0, path)
+            self.assertEqual(rmw, 0, path)
+        moved = [model.total(self.runs["pairs"][2], ["malloc"], ["blocks"], ("malloc", path))[1]
+                 for path in ("sort in", "spare list")]
+        self.assertGreater(moved[0], 0)
+        self.assertEqual(moved[1], 0)
+
     def test_counts_do_not_grow_while_blocks_stay_or_pass_between_two(self):
         for load in ("local", "pairs"):
             lines, grown = model.verdict(load, self.runs[load])
