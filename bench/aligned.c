@@ -27,10 +27,6 @@ static const struct bench_option options[] = {
     BENCH_SEED(&arg.seed),
 };
 
-static struct worker {
-    _Alignas(64) unsigned long index;
-} workers[BENCH_THREADS_MAX];
-
 static void *aligned_block(unsigned call, size_t alignment, size_t size)
 {
     void *p = NULL;
@@ -63,7 +59,7 @@ static void *new_block(uint64_t *random)
 
 static void *run(void *p)
 {
-    unsigned long index = ((struct worker *)p)->index;
+    unsigned long index = *(unsigned long *)p;
     uint64_t random = bench_seed(arg.seed, index);
     void *slots[SLOTS] = {NULL};
     for (unsigned long n = bench_share(arg.steps, arg.threads, index); n > 0; n--) {
@@ -79,8 +75,6 @@ static void *run(void *p)
 int main(int argc, char **argv)
 {
     bench_parse(argc, argv, "Blocks with an alignment among plain ones.", options);
-    for (unsigned long i = 0; i < arg.threads; i++)
-        workers[i].index = i;
-    bench_threads(arg.threads, run, workers, sizeof *workers);
+    bench_numbered(arg.threads, run);
     return 0;
 }

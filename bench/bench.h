@@ -294,6 +294,15 @@ static inline void bench_threads(unsigned long n, void *(*run)(void *), void *it
         pthread_join(threads[i], NULL);
 }
 
+/* The same for a `run` that needs to know only which of them it is: it gets a pointer to that. */
+static inline void bench_numbered(unsigned long n, void *(*run)(void *))
+{
+    unsigned long index[BENCH_THREADS_MAX];
+    for (unsigned long i = 0; i < n; i++)
+        index[i] = i;
+    bench_threads(n, run, index, sizeof *index);
+}
+
 /* ---- Memory ---- */
 
 enum { BENCH_BLOCK_MIN = 8, BENCH_PAGE = 4096 };
@@ -361,6 +370,14 @@ static inline void bench_free(void *p)
         *(uint64_t *)p = 0;
     }
     free(p);
+}
+
+/* Frees a table of stamped blocks and NULLs, and them. */
+static inline void bench_free_table(void **table, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        bench_free(table[i]);
+    free(table);
 }
 
 /* What the process has in memory now, in bytes. */

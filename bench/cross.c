@@ -118,9 +118,7 @@ static void *run(void *p)
             send(&workers[to], new_parcel(n, &random));
         }
     }
-    for (size_t i = 0; i < nkept; i++)
-        bench_free(kept[i]);
-    free(kept);
+    bench_free_table(kept, nkept);
     return NULL;
 }
 

@@ -38,10 +38,6 @@ struct string {
     size_t n, full;
 };
 
-static struct worker {
-    _Alignas(64) unsigned long index;
-} workers[BENCH_THREADS_MAX];
-
 static void *grown(void *p, size_t size)
 {
     return bench_checked(realloc(p, size), "realloc", size);
@@ -110,7 +106,7 @@ static void step_string(struct string *s, uint64_t *random)
 
 static void *run(void *p)
 {
-    unsigned long index = ((struct worker *)p)->index;
+    unsigned long index = *(unsigned long *)p;
     uint64_t random = bench_seed(arg.seed, index);
     struct vector vectors[VECTORS] = {{0}};
     struct string strings[STRINGS] = {{0}};
@@ -129,8 +125,6 @@ static void *run(void *p)
 int main(int argc, char **argv)
 {
     bench_parse(argc, argv, "Vectors or strings that grow by realloc.", options);
-    for (unsigned long i = 0; i < arg.threads; i++)
-        workers[i].index = i;
-    bench_threads(arg.threads, run, workers, sizeof *workers);
+    bench_numbered(arg.threads, run);
     return 0;
 }

@@ -25,10 +25,6 @@ static const struct bench_option options[] = {
     BENCH_SEED(&arg.seed),
 };
 
-static struct worker {
-    _Alignas(64) unsigned long index;
-} workers[BENCH_THREADS_MAX];
-
 static void *new_block(uint64_t *random)
 {
     size_t size = bench_between(random, arg.min * MIB, arg.max * MIB);
@@ -40,7 +36,7 @@ static void *new_block(uint64_t *random)
 
 static void *run(void *p)
 {
-    unsigned long index = ((struct worker *)p)->index;
+    unsigned long index = *(unsigned long *)p;
     uint64_t random = bench_seed(arg.seed, index);
     size_t n = bench_share(arg.blocks, arg.threads, index);
     void *blocks[MOST] = {NULL};
@@ -59,8 +55,6 @@ int main(int argc, char **argv)
     bench_parse(argc, argv, "Blocks of 5 to 25 MiB.", options);
     bench_need(arg.max >= arg.min, "max", arg.max, "no less than --min");
     bench_need(arg.blocks >= arg.threads, "blocks", arg.blocks, "no less than --threads");
-    for (unsigned long i = 0; i < arg.threads; i++)
-        workers[i].index = i;
-    bench_threads(arg.threads, run, workers, sizeof *workers);
+    bench_numbered(arg.threads, run);
     return 0;
 }

@@ -26,10 +26,6 @@ static const struct bench_option options[] = {
     BENCH_SEED(&arg.seed),
 };
 
-static struct worker {
-    _Alignas(64) unsigned long index;
-} workers[BENCH_THREADS_MAX];
-
 static size_t pick_size(uint64_t *random)
 {
     unsigned k = (unsigned)__builtin_ctzl(bench_random(random) | 1UL << (arg.doublings - 1));
@@ -46,7 +42,7 @@ static size_t pick_slot(uint64_t *random, size_t n)
 
 static void *run(void *p)
 {
-    unsigned long index = ((struct worker *)p)->index;
+    unsigned long index = *(unsigned long *)p;
     size_t slots = bench_share(arg.slots, arg.threads, index);
     uint64_t random = bench_seed(arg.seed, index);
     void **table = bench_table(slots, sizeof *table);
@@ -61,17 +57,13 @@ static void *run(void *p)
             *slot = NULL;
         }
     }
-    for (size_t i = 0; i < slots; i++)
-        bench_free(table[i]);
-    free(table);
+    bench_free_table(table, slots);
     return NULL;
 }
 
 int main(int argc, char **argv)
 {
     bench_parse(argc, argv, "Random sizes and lifetimes in a large table.", options);
-    for (unsigned long i = 0; i < arg.threads; i++)
-        workers[i].index = i;
-    bench_threads(arg.threads, run, workers, sizeof *workers);
+    bench_numbered(arg.threads, run);
     return 0;
 }

@@ -23,10 +23,6 @@ static const struct bench_option options[] = {
 
 static uint32_t sizes[SIZES]; /* [const] */
 
-static struct worker {
-    _Alignas(64) unsigned long index;
-} workers[BENCH_THREADS_MAX];
-
 /* A size with the density 1/x^2 from MIN to MAX: its reciprocal is evenly distributed. */
 static uint32_t pick_size(uint64_t *random)
 {
@@ -36,7 +32,7 @@ static uint32_t pick_size(uint64_t *random)
 
 static void *run(void *p)
 {
-    unsigned long index = ((struct worker *)p)->index;
+    unsigned long index = *(unsigned long *)p;
     uint64_t random = bench_seed(arg.seed, index);
     size_t next_size = bench_below(&random, SIZES);
     void *set[SET] = {NULL};
@@ -56,8 +52,6 @@ int main(int argc, char **argv)
     uint64_t random = bench_seed(arg.seed, BENCH_THREADS_MAX);
     for (size_t i = 0; i < SIZES; i++)
         sizes[i] = pick_size(&random);
-    for (unsigned long i = 0; i < arg.threads; i++)
-        workers[i].index = i;
-    bench_threads(arg.threads, run, workers, sizeof *workers);
+    bench_numbered(arg.threads, run);
     return 0;
 }

@@ -25,10 +25,6 @@ static const struct bench_option options[] = {
     BENCH_SEED(&arg.seed),
 };
 
-static struct worker {
-    _Alignas(64) unsigned long index;
-} workers[BENCH_THREADS_MAX];
-
 static void *new_block(uint64_t *random)
 {
     size_t n = bench_log_size(random, 4, (unsigned)arg.doublings + 4) / sizeof(uint64_t);
@@ -46,7 +42,7 @@ static void *new_block(uint64_t *random)
 
 static void *run(void *p)
 {
-    unsigned long index = ((struct worker *)p)->index;
+    unsigned long index = *(unsigned long *)p;
     uint64_t random = bench_seed(arg.seed, index);
     void **slots = bench_table(arg.slots, sizeof *slots);
     for (unsigned long n = bench_share(arg.steps, arg.threads, index); n > 0; n--) {
@@ -54,17 +50,13 @@ static void *run(void *p)
         bench_free(*slot);
         *slot = new_block(&random);
     }
-    for (size_t i = 0; i < arg.slots; i++)
-        bench_free(slots[i]);
-    free(slots);
+    bench_free_table(slots, arg.slots);
     return NULL;
 }
 
 int main(int argc, char **argv)
 {
     bench_parse(argc, argv, "Blocks from calloc.", options);
-    for (unsigned long i = 0; i < arg.threads; i++)
-        workers[i].index = i;
-    bench_threads(arg.threads, run, workers, sizeof *workers);
+    bench_numbered(arg.threads, run);
     return 0;
 }
