@@ -17,8 +17,9 @@
 static struct os_lock init_lock;
 static _Atomic bool ready;
 
-/* Lock order, which fork takes and keeps whole: park, heaps, region, mappings. Handlers that other
- * code registered before us run between ours and the fork; they pass the locks (os.h). */
+/* Lock order, which fork takes and keeps whole: all caches, park, heaps, region, mappings.
+ * Handlers that other code registered before us run between ours and the fork; they pass the
+ * locks (os.h). */
 static void fork_prepare(void)
 {
     tiny_fork_prepare();

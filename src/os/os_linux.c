@@ -95,6 +95,14 @@ unsigned os_nnodes(void)
     return atomic_load_explicit(&os.node_high, memory_order_relaxed) + 1;
 }
 
+unsigned os_cpu(void)
+{
+    int saved = errno;
+    int cpu = sched_getcpu();
+    errno = saved;
+    return cpu >= 0 ? (unsigned)cpu : 0;
+}
+
 unsigned os_node(void)
 {
     unsigned cpu, node;

@@ -273,7 +273,6 @@ void ss_fork_child(void)
 {
     for (unsigned id = 1; id <= ss_nheaps(); id++) {
         struct ss_heap *h = heaps[id];
-        atomic_store_explicit(&h->nthreads, 0, memory_order_relaxed);
         /* Pages are copied one after another while other threads run on: a chain pushed in that
          * time may be here without its links. Those few blocks are given up. */
         atomic_store_explicit(&h->remote, 0, memory_order_relaxed);

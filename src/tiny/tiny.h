@@ -34,7 +34,7 @@
  *       next. Bytes in lists beyond the first of a class stay within what all caches together
  *       may borrow.
  *
- * Concurrency: a cache is touched by its thread alone, or, while parked, under the park lock or
+ * Concurrency: a cache is touched by its thread alone, or, while parked, under its heap's park lock or
  * by the one who took it off the list.
  */
 #ifndef HAK_TINY_H
@@ -77,7 +77,6 @@ struct tiny_cache {
     _Alignas(HAK_LINE) struct tiny_bin bin[SS_NCLASS];
     /* Slow paths only. */
     struct ss_heap *heap;           /* [const] */
-    uint32_t node;                  /* [const] of the heap */
     void *inbox;                    /* what came home and is not in its bins yet */
     uint32_t ticks;                 /* slow operations so far */
     uint32_t cap[SS_NCLASS];        /* blocks a list may hold */
@@ -90,10 +89,12 @@ struct tiny_cache {
     uint16_t spares_max[SS_NCLASS]; /* lists the stack may hold */
     size_t spare_bytes;             /* in all stacks */
     size_t quota;                   /* bytes borrowed for them beyond one list a class */
-    struct tiny_cache *next, *prev; /* [park lock] parked list, circular */
-    struct tiny_cache *all;         /* [park lock] every cache there is */
-    uint64_t parked_ns;             /* [park lock] since when; 0: not on a list */
-    bool parked_empty;              /* [park lock] emptied while parked */
+    struct tiny_cache *all;         /* every cache there is */
+    /* [its heap's park lock] Away from what the thread writes: neighbours on the list do too. */
+    _Alignas(HAK_LINE) struct tiny_cache *next, *prev; /* parked list, circular */
+    uint64_t parked_ns;                                /* since when; 0: not on a list */
+    uint32_t node;                                     /* [const] of the heap */
+    bool parked_empty;                                 /* emptied while parked */
     _Alignas(HAK_LINE) struct tiny_out out[TINY_NOUT]; /* by heap id, modulo */
 };
 
@@ -132,11 +133,12 @@ void tiny_flush(struct tiny_cache *tc);
 /* ---- Life of caches. ---- */
 
 /* Give the calling thread a cache (parked ones first, filled as they are) and return it. NULL:
- * no memory. */
-struct tiny_cache *tiny_attach(void);
+ * no memory. heap: whose block the thread is about to free, or 0. What a thread has inherited,
+ * it will go on freeing: a parked cache of that heap is the best there is. */
+struct tiny_cache *tiny_attach(unsigned heap);
 /* Take a cache without making it the thread's, for a thread that has none any more; and put one
  * back, filled, in O(1). */
-struct tiny_cache *tiny_borrow(void);
+struct tiny_cache *tiny_borrow(unsigned heap);
 void tiny_park(struct tiny_cache *tc);
 /* Empty the caches that have been parked for older_ns. */
 void tiny_flush_parked(uint64_t older_ns);

@@ -1,63 +1,105 @@
 /* SPDX-License-Identifier: MIT
  *
- * tiny: caches and threads. A thread's end parks its cache, filled, on its node's list; the next
- * thread takes the one parked last. Both are O(1) and make no system call.
+ * tiny: caches and threads. A thread's end parks its cache, filled, on its heap's list; the next
+ * thread takes one of the heap whose block it frees, or else whose number its CPU has: the one
+ * parked last. Neither makes a system call, and lives on different heaps do not meet.
  *
- * The list is in order of parking, so the oldest are at one end: what has been parked for longer
- * than park_decay_ns is emptied there, one at each parking, all when the region grows, and goes
+ * Each list is in order of parking, so the oldest are at one end: what has been parked for longer
+ * than park_decay_ns is emptied there, one at a parking, all when the region grows, and goes
  * to a list of emptied ones.
  */
 #include "tiny/tiny.h"
 
-#include <string.h>
+#include <limits.h>
 
 const struct tiny_cache tiny_cache_none = {.tag = UINT32_MAX};
 const struct tiny_cache tiny_cache_ended = {.tag = UINT32_MAX};
 HAK_TLS struct tiny_cache *tiny_self = (struct tiny_cache *)&tiny_cache_none;
 
-static struct os_lock park_lock;
-/* [park_lock] newest first, circular: [0] as their threads left them, [1] emptied since */
-static struct tiny_cache *parked[SS_NODES_MAX][2];
-static struct tiny_cache *all_caches; /* [park_lock] */
-static unsigned ncaches;              /* [park_lock] */
+static const unsigned ANY_NODE = UINT_MAX;
 
-static struct tiny_cache **parked_list(const struct tiny_cache *tc)
+/* Of one heap. Heads are read without the lock as well, to see whether there is something. */
+struct park {
+    _Alignas(HAK_LINE) struct os_lock lock;
+    _Atomic(struct tiny_cache *) list[2]; /* newest first, circular: [0] as their threads left
+                                             them, [1] emptied since */
+};
+static struct park park[SS_HEAPS_MAX]; /* by heap id */
+
+static struct os_lock all_lock;       /* before those of park */
+static struct tiny_cache *all_caches; /* [all_lock] */
+static unsigned ncaches;              /* [all_lock] */
+
+static struct park *park_of(const struct tiny_cache *tc)
 {
-    return &parked[tc->node][tc->parked_empty];
+    return &park[tc->heap->id];
 }
 
-static void parked_link(struct tiny_cache *tc, uint64_t now)
+static struct tiny_cache *parked_head(const struct park *p, bool empty)
 {
-    struct tiny_cache **list = parked_list(tc);
+    return atomic_load_explicit(&p->list[empty], memory_order_relaxed);
+}
+
+static void parked_head_set(struct park *p, bool empty, struct tiny_cache *tc)
+{
+    atomic_store_explicit(&p->list[empty], tc, memory_order_relaxed);
+}
+
+/* The heap has `more` caches in use. */
+static void threads_count_locked(struct ss_heap *h, uint32_t more)
+{
+    uint32_t n = atomic_load_explicit(&h->nthreads, memory_order_relaxed);
+    atomic_store_explicit(&h->nthreads, n + more, memory_order_relaxed);
+}
+
+static void park_link_locked(struct park *p, struct tiny_cache *tc, uint64_t now)
+{
+    struct tiny_cache *head = parked_head(p, tc->parked_empty);
     tc->parked_ns = now;
-    tc->next = *list != NULL ? *list : tc;
-    tc->prev = *list != NULL ? (*list)->prev : tc;
+    tc->next = head != NULL ? head : tc;
+    tc->prev = head != NULL ? head->prev : tc;
     tc->next->prev = tc->prev->next = tc;
-    *list = tc;
+    parked_head_set(p, tc->parked_empty, tc);
+    threads_count_locked(tc->heap, UINT32_MAX);
 }
 
-static void parked_unlink(struct tiny_cache *tc)
+static void park_unlink_locked(struct park *p, struct tiny_cache *tc)
 {
-    struct tiny_cache **list = parked_list(tc);
-    struct tiny_cache *next = tc->next != tc ? tc->next : NULL;
     tc->prev->next = tc->next;
     tc->next->prev = tc->prev;
-    if (*list == tc)
-        *list = next;
+    if (parked_head(p, tc->parked_empty) == tc)
+        parked_head_set(p, tc->parked_empty, tc->next != tc ? tc->next : NULL);
     tc->parked_ns = 0;
+    threads_count_locked(tc->heap, 1);
 }
 
-/* The newest on this node, filled ones first; else any node's. */
-static struct tiny_cache *parked_take(unsigned node)
+static struct tiny_cache *park_pop(struct park *p, bool empty, unsigned node)
 {
-    os_lock(&park_lock);
-    struct tiny_cache *tc = parked[node][0] != NULL ? parked[node][0] : parked[node][1];
-    for (unsigned n = 0; tc == NULL && n < os_nnodes(); n++)
-        tc = parked[n][0] != NULL ? parked[n][0] : parked[n][1];
-    if (tc != NULL)
-        parked_unlink(tc);
-    os_unlock(&park_lock);
+    if (parked_head(p, empty) == NULL)
+        return NULL;
+    os_lock(&p->lock);
+    struct tiny_cache *tc = parked_head(p, empty);
+    if (tc != NULL && (node == ANY_NODE || tc->node == node))
+        park_unlink_locked(p, tc);
+    else
+        tc = NULL;
+    os_unlock(&p->lock);
     return tc;
+}
+
+/* Filled ones first, then any of this node, then any; from heap `first` on. */
+static struct tiny_cache *parked_take(unsigned node, unsigned first)
+{
+    unsigned n = ss_nheaps();
+    for (unsigned pass = 0; pass < (os_nnodes() > 1 ? 4 : 2); pass++) {
+        for (unsigned i = 0; i < n; i++) {
+            struct park *p = &park[1 + (first - 1 + i) % n];
+            struct tiny_cache *tc = park_pop(p, pass & 1, pass < 2 ? node : ANY_NODE);
+            if (tc != NULL)
+                return tc;
+        }
+    }
+    return NULL;
 }
 
 static struct tiny_cache *cache_create(unsigned node)
@@ -72,28 +114,28 @@ static struct tiny_cache *cache_create(unsigned node)
     for (unsigned c = 0; c < SS_NCLASS; c++)
         tc->bin[c].magic = ss_classes[c].magic;
     tiny_flush(tc); /* nothing to flush yet: sets capacities and rooms */
-    os_lock(&park_lock);
+    struct park *p = park_of(tc);
+    os_lock(&all_lock);
     tc->all = all_caches;
     all_caches = tc;
     ncaches++;
-    os_unlock(&park_lock);
+    os_lock(&p->lock);
+    threads_count_locked(h, 1);
+    os_unlock(&p->lock);
+    os_unlock(&all_lock);
     return tc;
 }
 
-struct tiny_cache *tiny_borrow(void)
+struct tiny_cache *tiny_borrow(unsigned heap)
 {
     unsigned node = os_node();
-    struct tiny_cache *tc = parked_take(node);
-    if (tc == NULL)
-        tc = cache_create(node);
-    if (tc != NULL)
-        atomic_fetch_add_explicit(&tc->heap->nthreads, 1, memory_order_relaxed);
-    return tc;
+    struct tiny_cache *tc = parked_take(node, heap != 0 ? heap : 1 + os_cpu());
+    return tc != NULL ? tc : cache_create(node);
 }
 
-struct tiny_cache *tiny_attach(void)
+struct tiny_cache *tiny_attach(unsigned heap)
 {
-    struct tiny_cache *tc = tiny_borrow();
+    struct tiny_cache *tc = tiny_borrow(heap);
     if (tc != NULL) {
         tiny_self = tc; /* first: arming the hook may call malloc */
         (void)os_thread_exit_arm(tc);
@@ -101,48 +143,64 @@ struct tiny_cache *tiny_attach(void)
     return tc;
 }
 
-/* Empty the cache parked longest on a node, if it was before before_ns. It leaves the list
+/* Empty the cache parked longest on a list, if it was before before_ns. It leaves the list
  * meanwhile, so that the lock need not be held. false: none is old enough. */
-static bool parked_flush_one(unsigned node, uint64_t before_ns)
+static bool parked_flush_one(struct park *p, uint64_t before_ns)
 {
-    os_lock(&park_lock);
-    struct tiny_cache *tc = parked[node][0] != NULL ? parked[node][0]->prev : NULL;
+    os_lock(&p->lock);
+    struct tiny_cache *tc = parked_head(p, false) != NULL ? parked_head(p, false)->prev : NULL;
     if (tc != NULL && tc->parked_ns <= before_ns)
-        parked_unlink(tc);
+        park_unlink_locked(p, tc);
     else
         tc = NULL;
-    os_unlock(&park_lock);
+    os_unlock(&p->lock);
     if (tc == NULL)
         return false;
     tiny_flush(tc);
-    os_lock(&park_lock);
+    os_lock(&p->lock);
     tc->parked_empty = true;
-    parked_link(tc, before_ns);
-    os_unlock(&park_lock);
+    park_link_locked(p, tc, before_ns);
+    os_unlock(&p->lock);
     return true;
+}
+
+static uint64_t ns_before(uint64_t now, uint64_t ns)
+{
+    return now > ns ? now - ns : 0;
 }
 
 void tiny_flush_parked(uint64_t older_ns)
 {
-    uint64_t now = os_now_ns();
-    uint64_t before = now > older_ns ? now - older_ns : 0;
-    for (unsigned node = 0; node < os_nnodes(); node++) {
-        while (parked_flush_one(node, before)) {
+    uint64_t before = ns_before(os_now_ns(), older_ns);
+    for (unsigned id = 1; id <= ss_nheaps(); id++) {
+        while (parked_flush_one(&park[id], before)) {
         }
     }
+}
+
+/* One cache that is old, whatever its heap, is emptied at each parking; where there is none, it
+ * is a while before the next one looks. */
+static void parked_decay(uint64_t now)
+{
+    static _Alignas(HAK_LINE) _Atomic uint64_t look_ns;
+    if (HAK_LIKELY(now < atomic_load_explicit(&look_ns, memory_order_relaxed)))
+        return;
+    for (unsigned id = 1; id <= ss_nheaps(); id++) {
+        if (parked_flush_one(&park[id], ns_before(now, tiny_params.park_decay_ns)))
+            return;
+    }
+    atomic_store_explicit(&look_ns, now + tiny_params.park_decay_ns / 8, memory_order_relaxed);
 }
 
 void tiny_park(struct tiny_cache *tc)
 {
     uint64_t now = os_now_ns();
-    atomic_fetch_sub_explicit(&tc->heap->nthreads, 1, memory_order_relaxed);
-    os_lock(&park_lock);
+    struct park *p = park_of(tc);
+    os_lock(&p->lock);
     tc->parked_empty = false;
-    parked_link(tc, now);
-    bool old = tc->prev->parked_ns + tiny_params.park_decay_ns < now;
-    os_unlock(&park_lock);
-    if (HAK_UNLIKELY(old))
-        (void)parked_flush_one(tc->node, now - tiny_params.park_decay_ns);
+    park_link_locked(p, tc, now);
+    os_unlock(&p->lock);
+    parked_decay(now);
 }
 
 static void thread_exit(void *arg)
@@ -158,9 +216,9 @@ void tiny_init(void)
 
 unsigned tiny_ncaches(void)
 {
-    os_lock(&park_lock);
+    os_lock(&all_lock);
     unsigned n = ncaches;
-    os_unlock(&park_lock);
+    os_unlock(&all_lock);
     return n;
 }
 
@@ -188,26 +246,34 @@ static size_t cache_bytes(const struct tiny_cache *tc)
 size_t tiny_cached_bytes(void)
 {
     size_t bytes = tiny_self->heap != NULL ? cache_bytes(tiny_self) : 0;
-    os_lock(&park_lock);
-    for (unsigned node = 0; node < os_nnodes(); node++) {
-        const struct tiny_cache *tc = parked[node][0];
-        for (bool once = tc != NULL; once; once = tc != parked[node][0]) {
+    for (unsigned id = 1; id <= ss_nheaps(); id++) {
+        os_lock(&park[id].lock);
+        const struct tiny_cache *head = parked_head(&park[id], false), *tc = head;
+        for (bool once = tc != NULL; once; once = tc != head) {
             bytes += cache_bytes(tc);
             tc = tc->next;
         }
+        os_unlock(&park[id].lock);
     }
-    os_unlock(&park_lock);
     return bytes;
 }
 
+/* No cache is made meanwhile, so heaps that come later have none that could be parked. */
+static unsigned fork_locked;
+
 void tiny_fork_prepare(void)
 {
-    os_lock_fork(&park_lock);
+    os_lock_fork(&all_lock);
+    fork_locked = ss_nheaps();
+    for (unsigned id = 1; id <= fork_locked; id++)
+        os_lock_fork(&park[id].lock);
 }
 
 void tiny_fork_end(void)
 {
-    os_lock_fork_end(&park_lock);
+    for (unsigned id = fork_locked; id >= 1; id--)
+        os_lock_fork_end(&park[id].lock);
+    os_lock_fork_end(&all_lock);
 }
 
 /* Blocks in the lists stay "out" of their slabs for good: lost to the child, but harmless. */
@@ -223,15 +289,13 @@ static void cache_abandon(struct tiny_cache *tc)
         tc->out[i] = (struct tiny_out){0};
     tiny_flush(tc);
     tc->parked_empty = true;
-    parked_link(tc, 1);
+    park_link_locked(park_of(tc), tc, 1);
 }
 
 void tiny_fork_child(void)
 {
     for (struct tiny_cache *tc = all_caches; tc != NULL; tc = tc->all) {
-        if (tc == tiny_self)
-            atomic_store_explicit(&tc->heap->nthreads, 1, memory_order_relaxed);
-        else if (tc->parked_ns == 0)
+        if (tc != tiny_self && tc->parked_ns == 0)
             cache_abandon(tc);
     }
 }

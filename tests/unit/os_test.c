@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -64,6 +65,21 @@ static void the_machine_is_described_sensibly(void **state)
     uint64_t before = os_now_ns();
     usleep(2000);
     assert_true(os_now_ns() >= before + 2000000);
+}
+
+static void the_cpu_is_the_one_the_thread_runs_on(void **state)
+{
+    cpu_set_t all, one;
+    assert_int_equal(sched_getaffinity(0, sizeof(all), &all), 0);
+    for (unsigned cpu = 0; cpu < CPU_SETSIZE; cpu++) {
+        if (!CPU_ISSET(cpu, &all))
+            continue;
+        CPU_ZERO(&one);
+        CPU_SET(cpu, &one);
+        assert_int_equal(sched_setaffinity(0, sizeof(one), &one), 0);
+        assert_int_equal(os_cpu(), cpu);
+    }
+    assert_int_equal(sched_setaffinity(0, sizeof(all), &all), 0);
 }
 
 static void the_address_limit_is_the_one_that_is_set(void **state)
@@ -275,6 +291,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, start, errno_is_untouched)
     const struct CMUnitTest tests[] = {
         TEST(the_machine_is_described_sensibly),
+        TEST(the_cpu_is_the_one_the_thread_runs_on),
         TEST(the_address_limit_is_the_one_that_is_set),
         TEST(reserved_is_untouchable_until_committed_and_then_zero),
         TEST(a_fixed_reservation_takes_free_addresses_and_no_others),

@@ -58,7 +58,7 @@ static unsigned length(const void *list)
 UNIT_TEST(without_capacity_nothing_is_kept_whatever_a_refill_brings)
 {
     tiny_start(false, 0, 8);
-    struct tiny_cache *tc = tiny_attach();
+    struct tiny_cache *tc = tiny_attach(0);
     void *p[100];
     for (unsigned i = 0; i < 100; i++)
         p[i] = get(tc, 4);
@@ -72,7 +72,7 @@ UNIT_TEST(without_capacity_nothing_is_kept_whatever_a_refill_brings)
 UNIT_TEST(a_bin_that_does_not_move_is_emptied_while_others_work)
 {
     tiny_start(true, 64, 8);
-    struct tiny_cache *tc = tiny_attach();
+    struct tiny_cache *tc = tiny_attach(0);
     void *idle = get(tc, 4);
     put(tc, idle);
     REQUIRE(length(tc->bin[4].head) > 0);
@@ -86,7 +86,7 @@ UNIT_TEST(a_bin_that_does_not_move_is_emptied_while_others_work)
 UNIT_TEST(an_age_beyond_the_start_of_time_is_no_age)
 {
     tiny_start(false, 64, 8);
-    struct tiny_cache *tc = tiny_borrow();
+    struct tiny_cache *tc = tiny_borrow(0);
     put(tc, get(tc, 4));
     tiny_park(tc);
     tiny_flush_parked(UINT64_MAX);
@@ -98,7 +98,7 @@ UNIT_TEST(an_age_beyond_the_start_of_time_is_no_age)
 UNIT_TEST(what_was_pushed_last_is_popped_first)
 {
     tiny_start(false, 64, 8);
-    struct tiny_cache *tc = tiny_attach();
+    struct tiny_cache *tc = tiny_attach(0);
     unsigned class = ss_class_of(48);
     void *p[10];
     for (unsigned i = 0; i < 10; i++)
@@ -119,7 +119,7 @@ UNIT_TEST(a_thread_without_a_cache_has_empty_bins_and_takes_no_block)
     REQUIRE(tiny_self == &tiny_cache_none); /* T3 */
     for (unsigned c = 0; c < SS_NCLASS; c++)
         REQUIRE(tiny_pop((struct tiny_bin *)&tiny_cache_none.bin[c]) == NULL);
-    struct tiny_cache *tc = tiny_borrow();
+    struct tiny_cache *tc = tiny_borrow(0);
     void *p = get(tc, ss_class_of(100));
     REQUIRE(!tiny_push((struct tiny_cache *)&tiny_cache_none, p));
     REQUIRE(!tiny_push((struct tiny_cache *)&tiny_cache_ended, p));
@@ -130,7 +130,7 @@ UNIT_TEST(a_thread_without_a_cache_has_empty_bins_and_takes_no_block)
 UNIT_TEST(the_fast_push_refuses_everything_but_own_tiny_blocks)
 {
     tiny_start(false, 64, 8);
-    struct tiny_cache *tc = tiny_attach(), *other = tiny_borrow();
+    struct tiny_cache *tc = tiny_attach(0), *other = tiny_borrow(0);
     REQUIRE(other != tc && other->heap != tc->heap);
     char *mine = get(tc, ss_class_of(64)), *theirs = get(other, ss_class_of(64));
     char *mid = get(tc, mid_class_of(20 * KIB)), local[64];
@@ -155,7 +155,7 @@ UNIT_TEST(the_fast_push_refuses_everything_but_own_tiny_blocks)
 UNIT_TEST(a_full_list_is_set_aside_and_taken_back_whole)
 {
     tiny_start(false, 8, 8);
-    struct tiny_cache *tc = tiny_attach();
+    struct tiny_cache *tc = tiny_attach(0);
     unsigned class = ss_class_of(64);
     void *p[16];
     for (unsigned i = 0; i < 16; i++)
@@ -179,7 +179,7 @@ UNIT_TEST(a_full_list_is_set_aside_and_taken_back_whole)
 UNIT_TEST(no_bin_holds_more_than_twice_its_capacity)
 {
     tiny_start(true, 40, 8);
-    struct tiny_cache *tc = tiny_attach();
+    struct tiny_cache *tc = tiny_attach(0);
     unsigned class = ss_class_of(64);
     enum { N = 5000 };
     static void *p[N];
@@ -201,7 +201,7 @@ UNIT_TEST(no_bin_holds_more_than_twice_its_capacity)
 UNIT_TEST(capacities_grow_with_misses_up_to_the_bound)
 {
     tiny_start(true, 1000, 8);
-    struct tiny_cache *tc = tiny_attach();
+    struct tiny_cache *tc = tiny_attach(0);
     unsigned class = ss_class_of(64);
     uint32_t first = tc->cap[class];
     REQUIRE(first > 0 && first < 1000);
@@ -218,7 +218,7 @@ UNIT_TEST(capacities_grow_with_misses_up_to_the_bound)
 UNIT_TEST(without_adaption_capacities_stay_where_they_are)
 {
     tiny_start(false, 33, 8);
-    struct tiny_cache *tc = tiny_attach();
+    struct tiny_cache *tc = tiny_attach(0);
     unsigned class = ss_class_of(64);
     static void *p[3000];
     for (unsigned i = 0; i < 3000; i++)
@@ -231,7 +231,7 @@ UNIT_TEST(without_adaption_capacities_stay_where_they_are)
 UNIT_TEST(an_idle_class_gives_up_its_spare_list_and_capacity)
 {
     tiny_start(true, 512, 8);
-    struct tiny_cache *tc = tiny_attach();
+    struct tiny_cache *tc = tiny_attach(0);
     unsigned idle = ss_class_of(64), busy = ss_class_of(2048);
     static void *p[20000];
     for (unsigned i = 0; i < 20000; i++)
@@ -261,7 +261,7 @@ UNIT_TEST(a_load_that_comes_in_waves_keeps_as_many_lists_as_a_wave_has)
 {
     tiny_start(true, KEEP, 8);
     atomic_store(&tiny_quota, 8 * (int64_t)MIB);
-    struct tiny_cache *tc = tiny_attach();
+    struct tiny_cache *tc = tiny_attach(0);
     unsigned class = ss_class_of(64);
     wave(tc, class);
     wave(tc, class);
@@ -285,7 +285,7 @@ UNIT_TEST(spare_lists_of_all_caches_together_stay_within_the_quota)
 {
     tiny_start(true, KEEP, 8);
     atomic_store(&tiny_quota, 2 * (int64_t)MIB);
-    struct tiny_cache *tc[] = {tiny_attach(), tiny_borrow(), tiny_borrow()};
+    struct tiny_cache *tc[] = {tiny_attach(0), tiny_borrow(0), tiny_borrow(0)};
     unsigned class = ss_class_of(64);
     for (unsigned round = 0; round < 4; round++) {
         for (unsigned i = 0; i < 3; i++) {
@@ -310,7 +310,7 @@ UNIT_TEST(spare_lists_that_were_not_needed_between_two_sweeps_go_back)
 {
     tiny_start(true, KEEP, 8);
     atomic_store(&tiny_quota, 8 * (int64_t)MIB);
-    struct tiny_cache *tc = tiny_attach();
+    struct tiny_cache *tc = tiny_attach(0);
     unsigned class = ss_class_of(64), other = ss_class_of(2048);
     wave(tc, class);
     wave(tc, class);
@@ -330,7 +330,7 @@ UNIT_TEST(spare_lists_that_were_not_needed_between_two_sweeps_go_back)
 UNIT_TEST(a_capacity_of_nothing_keeps_nothing)
 {
     tiny_start(false, 0, 1);
-    struct tiny_cache *tc = tiny_attach();
+    struct tiny_cache *tc = tiny_attach(0);
     unsigned class = ss_class_of(64);
     void *p[100];
     for (unsigned i = 0; i < 100; i++)
@@ -344,7 +344,7 @@ UNIT_TEST(a_capacity_of_nothing_keeps_nothing)
 UNIT_TEST(flush_leaves_no_block_behind)
 {
     tiny_start(true, 100, 50);
-    struct tiny_cache *tc = tiny_attach(), *other = tiny_borrow();
+    struct tiny_cache *tc = tiny_attach(0), *other = tiny_borrow(0);
     for (unsigned c = ss_class_of(1); c < SS_NCLASS; c++) {
         void *p[6];
         for (unsigned i = 0; i < 6; i++)
@@ -369,7 +369,7 @@ UNIT_TEST(flush_leaves_no_block_behind)
 UNIT_TEST(cached_bytes_are_those_in_the_lists)
 {
     tiny_start(false, 100, 50);
-    struct tiny_cache *tc = tiny_attach();
+    struct tiny_cache *tc = tiny_attach(0);
     tiny_flush(tc);
     REQUIRE(tiny_cached_bytes() == 0);
     void *p = get(tc, ss_class_of(64));
@@ -385,7 +385,7 @@ UNIT_TEST(cached_bytes_are_those_in_the_lists)
 UNIT_TEST(blocks_of_other_heaps_go_home_in_batches)
 {
     tiny_start(false, 64, 10);
-    struct tiny_cache *tc = tiny_attach(), *owner = tiny_borrow();
+    struct tiny_cache *tc = tiny_attach(0), *owner = tiny_borrow(0);
     unsigned class = ss_class_of(64);
     void *p[25];
     for (unsigned i = 0; i < 25; i++)
@@ -401,7 +401,7 @@ UNIT_TEST(blocks_of_other_heaps_go_home_in_batches)
 UNIT_TEST(a_batch_is_bounded_in_bytes_too)
 {
     tiny_start(false, 64, 1000);
-    struct tiny_cache *tc = tiny_attach(), *owner = tiny_borrow();
+    struct tiny_cache *tc = tiny_attach(0), *owner = tiny_borrow(0);
     unsigned class = ss_class_of(8192);
     for (unsigned i = 1; i <= 4; i++) {
         void *p = get(owner, class);
@@ -413,7 +413,7 @@ UNIT_TEST(a_batch_is_bounded_in_bytes_too)
 UNIT_TEST(what_came_home_is_sorted_into_bins_before_the_heap_is_asked)
 {
     tiny_start(false, 64, 10);
-    struct tiny_cache *tc = tiny_attach(), *owner = tiny_borrow();
+    struct tiny_cache *tc = tiny_attach(0), *owner = tiny_borrow(0);
     enum { N = 30 };
     void *p[N];
     unsigned a = ss_class_of(64), b = ss_class_of(2000), c = ss_class_of(20 * KIB);
@@ -433,7 +433,7 @@ UNIT_TEST(what_came_home_is_sorted_into_bins_before_the_heap_is_asked)
 UNIT_TEST(one_refill_sorts_in_no_more_than_a_part_of_what_came_home)
 {
     tiny_start(false, 64, 1000);
-    struct tiny_cache *tc = tiny_attach(), *owner = tiny_borrow();
+    struct tiny_cache *tc = tiny_attach(0), *owner = tiny_borrow(0);
     enum { N = 5000 };
     static void *p[N];
     unsigned class = ss_class_of(32), other = ss_class_of(64);
@@ -457,9 +457,9 @@ UNIT_TEST(one_refill_sorts_in_no_more_than_a_part_of_what_came_home)
 UNIT_TEST(a_sender_tells_owners_and_classes_apart)
 {
     tiny_start(false, 64, 1000);
-    struct tiny_cache *tc = tiny_attach(), *owner[4];
+    struct tiny_cache *tc = tiny_attach(0), *owner[4];
     for (unsigned i = 0; i < 4; i++)
-        owner[i] = tiny_borrow();
+        owner[i] = tiny_borrow(0);
     enum { N = 2000 };
     uint64_t random = 7;
     for (unsigned i = 0; i < N; i++) {
@@ -486,7 +486,7 @@ static void *kept;
 
 static void *live_and_die(void *unused)
 {
-    struct tiny_cache *tc = tiny_attach();
+    struct tiny_cache *tc = tiny_attach(0);
     REQUIRE(tc != NULL && tiny_self == tc);
     seen = tc;
     void *p[20];
@@ -537,15 +537,61 @@ UNIT_TEST(birth_and_death_of_a_thread_make_no_system_call)
 UNIT_TEST(the_cache_parked_last_is_taken_first)
 {
     tiny_start(true, 100, 8);
-    struct tiny_cache *a = tiny_borrow(), *b = tiny_borrow(), *c = tiny_borrow();
+    ss_params.heaps_max = 1;
+    struct tiny_cache *a = tiny_borrow(0), *b = tiny_borrow(0), *c = tiny_borrow(0);
     tiny_park(b);
     tiny_park(c);
     tiny_park(a);
-    REQUIRE(tiny_borrow() == a);
-    REQUIRE(tiny_borrow() == c);
+    REQUIRE(tiny_borrow(0) == a);
+    REQUIRE(tiny_borrow(0) == c);
     tiny_park(a);
-    REQUIRE(tiny_borrow() == a);
-    REQUIRE(tiny_borrow() == b);
+    REQUIRE(tiny_borrow(0) == a);
+    REQUIRE(tiny_borrow(0) == b);
+}
+
+/* It frees what an ended thread of that heap has left it. */
+UNIT_TEST(who_frees_a_block_first_takes_a_cache_of_its_heap)
+{
+    tiny_start(true, 100, 8);
+    struct tiny_cache *on[4];
+    for (unsigned i = 0; i < 4; i++)
+        on[i] = tiny_borrow(0);
+    for (unsigned i = 0; i < 4; i++)
+        tiny_park(on[i]);
+    for (unsigned i = 0; i < 4; i++)
+        REQUIRE(tiny_borrow(on[i]->heap->id) == on[i]);
+    tiny_park(on[3]);
+    REQUIRE(tiny_borrow(on[0]->heap->id) == on[3]); /* better another heap's than one more */
+    REQUIRE(tiny_ncaches() == 4);
+}
+
+UNIT_TEST(a_heap_counts_its_caches_that_are_not_parked)
+{
+    tiny_start(true, 100, 8);
+    ss_params.heaps_max = 1;
+    struct tiny_cache *a = tiny_borrow(0), *b = tiny_borrow(0);
+    REQUIRE(a->heap == b->heap && a->heap->nthreads == 2);
+    tiny_park(a);
+    REQUIRE(a->heap->nthreads == 1);
+    tiny_flush_parked(0);
+    REQUIRE(a->heap->nthreads == 1);
+    tiny_park(b);
+    REQUIRE(a->heap->nthreads == 0);
+    REQUIRE(tiny_borrow(0) == b && a->heap->nthreads == 1);
+}
+
+UNIT_TEST(after_a_fork_the_caches_of_all_other_threads_are_parked)
+{
+    tiny_start(true, 100, 8);
+    ss_params.heaps_max = 2;
+    struct tiny_cache *own = tiny_attach(0), *other = tiny_borrow(0), *third = tiny_borrow(0);
+    REQUIRE(own->heap != other->heap && own->heap == third->heap);
+    tiny_fork_prepare();
+    tiny_fork_child();
+    tiny_fork_end();
+    REQUIRE(own->parked_ns == 0 && own->heap->nthreads == 1);
+    REQUIRE(other->parked_ns != 0 && other->parked_empty && other->heap->nthreads == 0);
+    REQUIRE(tiny_borrow(third->heap->id) == third && tiny_borrow(0) == other);
 }
 
 UNIT_TEST(parked_caches_decay_and_are_still_taken_over)
@@ -565,19 +611,27 @@ UNIT_TEST(parked_caches_decay_and_are_still_taken_over)
     REQUIRE(first->bin[ss_class_of(64)].head != NULL);
 }
 
-UNIT_TEST(parking_empties_the_one_parked_longest_when_it_is_old)
+UNIT_TEST(each_parking_empties_one_that_is_old_whatever_its_heap)
 {
     tiny_start(true, 100, 8);
-    struct tiny_cache *old = tiny_borrow(), *young = tiny_borrow();
-    void *p = get(old, ss_class_of(64));
-    put(old, p);
-    tiny_park(old);
-    tiny_params.park_decay_ns = 0;
-    uint64_t now = os_now_ns();
-    while (os_now_ns() == now) {
+    tiny_params.park_decay_ns = 1000000;
+    struct tiny_cache *old[] = {tiny_borrow(0), tiny_borrow(0)}, *young = tiny_borrow(0);
+    REQUIRE(old[0]->heap != young->heap && old[0]->heap != old[1]->heap);
+    for (unsigned i = 0; i < 2; i++) {
+        void *p = get(old[i], ss_class_of(64));
+        put(old[i], p);
+        tiny_park(old[i]);
     }
-    tiny_park(young);
-    REQUIRE(old->bin[ss_class_of(64)].head == NULL);
+    uint64_t now = os_now_ns();
+    while (os_now_ns() <= now + tiny_params.park_decay_ns) {
+    }
+    for (unsigned left = 2; left-- > 0;) {
+        tiny_park(young);
+        REQUIRE(!old[0]->parked_empty + !old[1]->parked_empty == (int)left);
+        REQUIRE(tiny_borrow(young->heap->id) == young);
+    }
+    REQUIRE(old[0]->bin[ss_class_of(64)].head == NULL);
+    REQUIRE(old[1]->bin[ss_class_of(64)].head == NULL);
 }
 
 UNIT_TEST(a_filled_cache_is_preferred_to_an_emptied_one_and_the_same_node_to_another)
@@ -587,8 +641,8 @@ UNIT_TEST(a_filled_cache_is_preferred_to_an_emptied_one_and_the_same_node_to_ano
     struct tiny_cache *on[4];
     for (unsigned i = 0; i < 4; i++) {
         fake_os_set_node(i % 2);
-        on[i] = tiny_borrow();
-        REQUIRE(on[i]->node == i % 2);
+        on[i] = tiny_borrow(0);
+        REQUIRE(on[i]->heap->node == i % 2);
     }
     tiny_park(on[0]);
     tiny_park(on[1]);
@@ -596,10 +650,10 @@ UNIT_TEST(a_filled_cache_is_preferred_to_an_emptied_one_and_the_same_node_to_ano
     tiny_park(on[2]);
     tiny_park(on[3]);
     fake_os_set_node(0);
-    REQUIRE(tiny_borrow() == on[2]);
-    REQUIRE(tiny_borrow() == on[0]);
-    REQUIRE(tiny_borrow() == on[3]); /* better another node's than one more */
-    REQUIRE(tiny_borrow() == on[1]);
+    REQUIRE(tiny_borrow(0) == on[2]);
+    REQUIRE(tiny_borrow(0) == on[0]);
+    REQUIRE(tiny_borrow(0) == on[3]); /* better another node's than one more */
+    REQUIRE(tiny_borrow(0) == on[1]);
     REQUIRE(tiny_ncaches() == 4);
 }
 
@@ -607,17 +661,17 @@ UNIT_TEST(a_thread_without_memory_for_a_cache_gets_none_and_later_one)
 {
     tiny_start(true, 100, 8);
     fake_os_fail(FAKE_OS_ANY, 1, FAKE_OS_FOREVER);
-    REQUIRE(tiny_attach() == NULL && tiny_self == &tiny_cache_none);
-    REQUIRE(tiny_borrow() == NULL);
+    REQUIRE(tiny_attach(0) == NULL && tiny_self == &tiny_cache_none);
+    REQUIRE(tiny_borrow(0) == NULL);
     fake_os_reset();
-    struct tiny_cache *tc = tiny_attach();
+    struct tiny_cache *tc = tiny_attach(0);
     REQUIRE(tc != NULL && tiny_self == tc);
 }
 
 UNIT_TEST(refill_without_memory_leaves_the_bin_empty_and_works_later)
 {
     tiny_start(true, 100, 8);
-    struct tiny_cache *tc = tiny_attach();
+    struct tiny_cache *tc = tiny_attach(0);
     unsigned class = ss_class_of(8192);
     bool zero;
     fake_os_fail(FAKE_OS_ANY, 1, FAKE_OS_FOREVER);
@@ -657,8 +711,11 @@ int main(void)
         cmocka_unit_test(a_thread_takes_over_the_filled_cache_of_the_one_before),
         cmocka_unit_test(birth_and_death_of_a_thread_make_no_system_call),
         cmocka_unit_test(the_cache_parked_last_is_taken_first),
+        cmocka_unit_test(who_frees_a_block_first_takes_a_cache_of_its_heap),
+        cmocka_unit_test(a_heap_counts_its_caches_that_are_not_parked),
+        cmocka_unit_test(after_a_fork_the_caches_of_all_other_threads_are_parked),
         cmocka_unit_test(parked_caches_decay_and_are_still_taken_over),
-        cmocka_unit_test(parking_empties_the_one_parked_longest_when_it_is_old),
+        cmocka_unit_test(each_parking_empties_one_that_is_old_whatever_its_heap),
         cmocka_unit_test(
             a_filled_cache_is_preferred_to_an_emptied_one_and_the_same_node_to_another),
         cmocka_unit_test(a_thread_without_memory_for_a_cache_gets_none_and_later_one),
