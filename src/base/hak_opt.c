@@ -236,14 +236,19 @@ static enum hak_opt_id find(const char *name, size_t len)
     return HAK_OPT_COUNT;
 }
 
+/* An environment has a hundred entries, and every process of a script has one. */
+static bool is_ours(const char *entry)
+{
+    return entry[0] == 'H' && strncmp(entry, "HAKMEM_", strlen("HAKMEM_")) == 0;
+}
+
 /* Quietly take one option from env where it is good; used for those the parser itself needs. */
 static void peek(const char *const *env, enum hak_opt_id id)
 {
     size_t prefix = strlen("HAKMEM_");
     for (; env != NULL && *env != NULL; env++) {
-        const char *eq = strchr(*env, '=');
-        if (eq != NULL && strncmp(*env, "HAKMEM_", prefix) == 0 &&
-            find(*env + prefix, (size_t)(eq - *env) - prefix) == id) {
+        const char *eq = is_ours(*env) ? strchr(*env, '=') : NULL;
+        if (eq != NULL && find(*env + prefix, (size_t)(eq - *env) - prefix) == id) {
             (void)value_parse(&rows[id], eq + 1, opt_value(id));
             return;
         }
@@ -253,8 +258,8 @@ static void peek(const char *const *env, enum hak_opt_id id)
 static void entry_apply(const char *entry)
 {
     size_t prefix = strlen("HAKMEM_");
-    const char *eq = strchr(entry, '=');
-    if (eq == NULL || strncmp(entry, "HAKMEM_", prefix) != 0)
+    const char *eq = is_ours(entry) ? strchr(entry, '=') : NULL;
+    if (eq == NULL)
         return;
     enum hak_opt_id id = find(entry + prefix, (size_t)(eq - entry) - prefix);
     if (id == HAK_OPT_COUNT)

@@ -33,9 +33,8 @@ uint64_t os_random(void);        /* for address hints; not for secrets */
 /* Reserve address space without memory behind it (no access, no commit charge).
  * With fixed, exactly at hint or not at all. NULL when refused. */
 void *os_reserve(void *hint, size_t bytes, bool fixed);
-/* Make reserved pages readable (zero until committed); used for tables looked up everywhere.
- * false when refused. */
-bool os_make_readable(void *addr, size_t bytes);
+/* The same anywhere, but readable: zero until committed. For tables looked up everywhere. */
+void *os_reserve_readable(size_t bytes);
 /* Give reserved pages memory: readable, writable, zero. false when refused, nothing changed. */
 bool os_commit(void *addr, size_t bytes);
 /* A fresh mapping of its own, zero, at a multiple of align (a power of two). NULL: refused. */

@@ -152,22 +152,17 @@ void *os_reserve(void *hint, size_t bytes, bool fixed)
     return p;
 }
 
-static bool protect(void *addr, size_t bytes, int prot)
+void *os_reserve_readable(size_t bytes)
 {
-    int saved = errno;
-    bool ok = mprotect(addr, bytes, prot) == 0;
-    errno = saved;
-    return ok;
-}
-
-bool os_make_readable(void *addr, size_t bytes)
-{
-    return protect(addr, bytes, PROT_READ);
+    return map(NULL, bytes, PROT_READ, MAP_NORESERVE);
 }
 
 bool os_commit(void *addr, size_t bytes)
 {
-    return protect(addr, bytes, PROT_READ | PROT_WRITE);
+    int saved = errno;
+    bool ok = mprotect(addr, bytes, PROT_READ | PROT_WRITE) == 0;
+    errno = saved;
+    return ok;
 }
 
 void *os_map(size_t bytes, size_t align)
@@ -244,16 +239,20 @@ bool os_fork_hooks(void (*prepare)(void), void (*parent)(void), void (*child)(vo
 static const char *const *environ_early(void)
 {
     enum { BYTES_MAX = 1 << 18, NAMES_MAX = 64 };
-    static const char *entries[NAMES_MAX + 1];
-    char *text = os_map(BYTES_MAX, 1);
-    size_t n = text != NULL ? file_read("/proc/self/environ", text, BYTES_MAX) : 0;
+    struct {
+        const char *entries[NAMES_MAX + 1];
+        char text[BYTES_MAX];
+    } *copy = map(NULL, sizeof(*copy), PROT_READ | PROT_WRITE, 0);
+    if (copy == NULL)
+        return NULL;
+    size_t n = file_read("/proc/self/environ", copy->text, BYTES_MAX);
     unsigned count = 0;
-    for (size_t i = 0; i < n && count < NAMES_MAX; i += strlen(text + i) + 1) {
-        bool whole = i + strlen(text + i) < BYTES_MAX - 1;
-        if (whole && strncmp(text + i, "HAKMEM_", 7) == 0)
-            entries[count++] = text + i;
+    for (size_t i = 0; i < n && count < NAMES_MAX; i += strlen(copy->text + i) + 1) {
+        bool whole = i + strlen(copy->text + i) < BYTES_MAX - 1;
+        if (whole && strncmp(copy->text + i, "HAKMEM_", 7) == 0)
+            copy->entries[count++] = copy->text + i;
     }
-    return entries;
+    return copy->entries;
 }
 
 const char *const *os_environ(void)

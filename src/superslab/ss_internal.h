@@ -63,7 +63,7 @@ struct ss_region {
     size_t frontier;  /* units ever handed out, from base; beyond it virgin */
     uint32_t *words;
     union ss_unit *unit;
-    struct ss_superslab *superslab; /* one a superslab's worth of units */
+    struct ss_superslab *superslab; /* [-1 - i]: units i * ss_units and on */
     unsigned ss_units;              /* units of a superslab */
     uint32_t ss_mask;               /* that many ones */
     struct {
@@ -100,6 +100,17 @@ static inline struct ss_slab *ss_slab_of(const void *p)
 static inline size_t ss_slab_unit(const struct ss_slab *s)
 {
     return (size_t)((const union ss_unit *)(const void *)s - ss_region.unit);
+}
+
+/* The table of superslabs grows downwards (ss_region.c). */
+static inline struct ss_superslab *ss_superslab_at(size_t index)
+{
+    return ss_region.superslab - 1 - index;
+}
+
+static inline size_t ss_superslab_index(const struct ss_superslab *ss)
+{
+    return (size_t)(ss_region.superslab - 1 - ss);
 }
 
 /* Is it time to look through dirty memory, and return what was there at the last look already?

@@ -4,9 +4,14 @@
  *
  * A window of addresses several times the machine's memory is reserved at start; pages become
  * usable ("committed") from the low end up in growing steps. Three tables cover the window, in a
- * reservation of their own: words, unit records, superslab records. They are committed along
- * with the units they speak of; words are readable over the whole window from the start, so that
- * any address may be looked up.
+ * reservation of their own, readable as a whole from the start, so that any address may be looked
+ * up, and committed along with the units they speak of. What a short process touches lies together,
+ * for it pays by the page and by the call:
+ *
+ *            <- superslabs | first records | words ->             words[units] | units ->
+ *     - - - +--------------+---------------+--------+ - - - - - - - - - -+-----+--------+ - - -
+ *           |              `head`                   |                    |   `tail`     |
+ *     - - - +---------------------------------------+ - - - - - - - - - -+-----+--------+ - - -
  *
  * Where addresses are rationed (RLIMIT_AS) the window is only a plan: it is reserved piece by
  * piece as it is needed, and the program keeps the rest.
@@ -25,10 +30,16 @@ struct ss_region ss_region;
 
 enum { ALIGN = SS_RUN_ALIGN_MAX }; /* of the base: the largest superslab, and a huge page */
 
+/* A committed piece of the tables, offsets from plan.base. */
+struct extent {
+    size_t low, high;
+};
+
 static struct {
     char *base;
     size_t bytes;
-    size_t words, units, superslabs; /* offsets from base */
+    size_t superslabs_end, meta_end, words, units; /* offsets from base */
+    struct extent head, tail;
     size_t committed_units;
     bool rationed; /* RLIMIT_AS is set */
     size_t step;   /* units reserved at a time where rationed */
@@ -46,14 +57,23 @@ static char *window_hint(void)
     return (char *)(((uint64_t)1 << 44) + (os_random() % (1u << 20)) * ALIGN);
 }
 
-static size_t table_bytes(size_t units)
+static size_t table_step(void)
 {
-    size_t page = HAK_MAX(os_page_size(), (size_t)SS_UNIT);
-    plan.words = 0;
-    plan.units = HAK_ALIGN_UP((units + 1) * sizeof(uint32_t), page);
-    plan.superslabs = HAK_ALIGN_UP(plan.units + units * sizeof(union ss_unit), page);
-    return HAK_ALIGN_UP(
-        plan.superslabs + (units / ss_region.ss_units + 1) * sizeof(struct ss_superslab), page);
+    return HAK_MAX(os_page_size(), (size_t)SS_UNIT);
+}
+
+static void tables_plan(size_t units)
+{
+    size_t step = table_step();
+    size_t superslabs = (units / ss_region.ss_units + 1) * sizeof(struct ss_superslab);
+    size_t middle = HAK_ALIGN_UP(superslabs, step); /* the first few share a page with meta */
+    plan.superslabs_end = middle + HAK_ALIGN_UP(4 * sizeof(struct ss_superslab), HAK_LINE);
+    plan.words = plan.meta_end = middle + step;
+    plan.units = plan.words + HAK_ALIGN_UP((units + 1) * sizeof(uint32_t), HAK_LINE);
+    plan.bytes = HAK_ALIGN_UP(plan.units + units * sizeof(union ss_unit), step);
+    plan.head = (struct extent){middle, middle};
+    plan.tail.low = plan.tail.high = plan.units & ~(step - 1);
+    plan.committed_units = 0;
 }
 
 /* Reserve the window, or its first piece, at an aligned base. */
@@ -66,14 +86,38 @@ static bool window_reserve(size_t bytes)
     ss_region.base = (char *)HAK_ALIGN_UP((uintptr_t)p, (size_t)ALIGN);
     ss_region.units = bytes >> SS_UNIT_SHIFT;
     ss_region.reserved = plan.rationed ? plan.step : ss_region.units;
-    plan.bytes = table_bytes(ss_region.units);
-    plan.base = os_reserve(NULL, plan.bytes, false);
-    if (plan.base != NULL && os_make_readable(plan.base, plan.units))
+    tables_plan(ss_region.units);
+    plan.base = os_reserve_readable(plan.bytes);
+    if (plan.base == NULL)
+        os_unmap(p, piece);
+    return plan.base != NULL;
+}
+
+/* Widen a piece to hold [low, high): one call where it grows at one end, or is new. */
+static bool extent_commit(struct extent *e, size_t low, size_t high)
+{
+    size_t step = table_step();
+    low = HAK_MIN(low & ~(step - 1), e->low);
+    high = HAK_MAX(HAK_ALIGN_UP(high, step), e->high);
+    size_t from = low < e->low ? low : e->high;
+    size_t to = high > e->high ? high : e->low;
+    if (from < to && !os_commit(plan.base + from, to - from))
+        return false;
+    *e = (struct extent){low, high};
+    return true;
+}
+
+static bool tables_commit(size_t upto)
+{
+    if (upto <= plan.committed_units)
         return true;
-    if (plan.base != NULL)
-        os_unmap(plan.base, plan.bytes);
-    os_unmap(p, piece);
-    return false;
+    size_t superslabs = (upto / ss_region.ss_units + 1) * sizeof(struct ss_superslab);
+    if (!extent_commit(&plan.head, plan.superslabs_end - superslabs,
+                       plan.words + upto * sizeof(uint32_t)) ||
+        !extent_commit(&plan.tail, plan.units, plan.units + upto * sizeof(union ss_unit)))
+        return false;
+    plan.committed_units = upto;
+    return true;
 }
 
 bool ss_region_init(void)
@@ -95,36 +139,16 @@ bool ss_region_init(void)
     }
     ss_region.words = (uint32_t *)(void *)(plan.base + plan.words);
     ss_region.unit = (union ss_unit *)(void *)(plan.base + plan.units);
-    ss_region.superslab = (struct ss_superslab *)(void *)(plan.base + plan.superslabs);
+    ss_region.superslab = (struct ss_superslab *)(void *)(plan.base + plan.superslabs_end);
+    /* Next to every process needs the first pieces. The word of foreign addresses is written, not
+     * only read, or its page would be had twice: as a page of zeros, then as one of its own. */
+    if (tables_commit(ss_region.ss_units))
+        *(volatile uint32_t *)&ss_region.words[ss_region.units] = SS_WORD_NONE;
     ss_map.words = ss_region.words;
     ss_map.base = (uintptr_t)ss_region.base;
     ss_map.units = ss_region.units;
     hak_log(HAK_LOG_INFO, "region: %S of addresses at %p%s", bytes, (void *)ss_region.base,
             plan.rationed ? ", reserved piece by piece under RLIMIT_AS" : "");
-    return true;
-}
-
-/* Commit table bytes [from, to) of the table at offset, whole steps at a time. */
-static bool table_commit(size_t offset, size_t from, size_t to)
-{
-    size_t step = HAK_MAX(os_page_size(), (size_t)SS_UNIT);
-    from = HAK_ALIGN_UP(from, step);
-    to = HAK_ALIGN_UP(to, step);
-    return to <= from || os_commit(plan.base + offset + from, to - from);
-}
-
-static bool tables_commit(size_t upto)
-{
-    size_t old = plan.committed_units;
-    if (upto <= old)
-        return true;
-    unsigned per = ss_region.ss_units;
-    if (!table_commit(plan.words, old * sizeof(uint32_t), upto * sizeof(uint32_t)) ||
-        !table_commit(plan.units, old * sizeof(union ss_unit), upto * sizeof(union ss_unit)) ||
-        !table_commit(plan.superslabs, (old / per) * sizeof(struct ss_superslab),
-                      (upto / per + 1) * sizeof(struct ss_superslab)))
-        return false;
-    plan.committed_units = upto;
     return true;
 }
 
@@ -182,9 +206,16 @@ size_t ss_units_purge(size_t first, size_t units)
     return bytes;
 }
 
-/* Chunks double, so that ten thousand caches are a dozen mappings, not hundreds. */
+/* First what lies between the tables: the first heap comes before its first superslab, but not
+ * long. Then chunks that double, so that ten thousand caches are a dozen mappings, not hundreds. */
 static void meta_grow_locked(size_t bytes)
 {
+    size_t first = plan.meta_end - plan.superslabs_end;
+    if (ss_region.meta == NULL && bytes <= first && tables_commit(ss_region.ss_units)) {
+        ss_region.meta = plan.base + plan.superslabs_end;
+        ss_region.meta_end = plan.base + plan.meta_end;
+        return;
+    }
     size_t least = HAK_ALIGN_UP(bytes, HAK_MAX(os_page_size(), (size_t)SS_UNIT));
     size_t chunk = HAK_MAX(HAK_ALIGN_UP(ss_region.meta_bytes, (size_t)SS_UNIT), 4 * least);
     char *p = os_map(chunk, os_page_size());

@@ -300,7 +300,7 @@ static void pools_trim_locked(unsigned keep)
             struct ss_superslab *ss = ss_region.pool[n].head;
             ss_region.pool[n].head = ss->next;
             ss_region.pool[n].count--;
-            size_t first = (size_t)(ss - ss_region.superslab) * ss_region.ss_units;
+            size_t first = ss_superslab_index(ss) * ss_region.ss_units;
             ss_run_give_locked(first, ss_region.ss_units,
                                (uint32_t)__builtin_popcount(ss->dirty));
         }

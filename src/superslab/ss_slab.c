@@ -53,7 +53,7 @@ static void superslab_unlink(struct ss_heap *h, struct ss_superslab *ss)
 
 static size_t superslab_first(const struct ss_superslab *ss)
 {
-    return (size_t)(ss - ss_region.superslab) * ss_region.ss_units;
+    return ss_superslab_index(ss) * ss_region.ss_units;
 }
 
 /* Steps 3 and 4: an empty superslab of the node's pool, or a new one. */
@@ -69,7 +69,7 @@ static struct ss_superslab *superslab_take(struct ss_heap *h, bool *grew)
         unsigned units = ss_region.ss_units;
         size_t first = ss_run_take_locked(units, units, &dirty);
         if (first != SS_UNIT_NONE) {
-            ss = &ss_region.superslab[first / units];
+            ss = ss_superslab_at(first / units);
             ss->node = h->node;
             ss->dirty = dirty != 0 ? ss_region.ss_mask : 0;
             ss->old = 0;
@@ -196,7 +196,7 @@ void ss_slab_give_locked(struct ss_heap *h, struct ss_slab *s)
     h->stats.slabs--;
     for (unsigned i = 0; i < units; i++)
         ss_region.words[unit + i] = SS_WORD_NONE;
-    struct ss_superslab *ss = &ss_region.superslab[unit / ss_region.ss_units];
+    struct ss_superslab *ss = ss_superslab_at(unit / ss_region.ss_units);
     uint32_t mask = (UINT32_MAX >> (32 - units)) << (unit % ss_region.ss_units);
     if (ss->free == 0)
         superslab_link(h, ss); /* S4 */

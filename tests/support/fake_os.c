@@ -204,24 +204,25 @@ WRAP(const char *const *, os_environ, void)
 void *__real_os_map(size_t bytes, size_t align);
 void __real_os_unmap(void *addr, size_t bytes);
 
+static void *trimmed(char *p, size_t bytes, size_t page)
+{
+    size_t before = p == NULL ? 0 : -(uintptr_t)p & (page - 1);
+    if (before != 0)
+        __real_os_unmap(p, before);
+    if (p != NULL)
+        __real_os_unmap(p + before + bytes, page - before);
+    return p == NULL ? NULL : p + before;
+}
+
 WRAP(void *, os_reserve, void *hint, size_t bytes, bool fixed)
 {
     require_pages(hint, bytes);
     if (must_fail(FAKE_OS_RESERVE))
         return NULL;
     size_t page = os_page_size();
-    char *p;
-    if (fixed || page == __real_os_page_size()) {
-        p = __real_os_reserve(hint, bytes, fixed);
-    } else {
-        p = __real_os_reserve(hint, bytes + page, false);
-        size_t before = p == NULL ? 0 : -(uintptr_t)p & (page - 1);
-        if (before != 0)
-            __real_os_unmap(p, before);
-        if (p != NULL)
-            __real_os_unmap(p + before + bytes, page - before);
-        p += before;
-    }
+    char *p = fixed || page == __real_os_page_size()
+                  ? __real_os_reserve(hint, bytes, fixed)
+                  : trimmed(__real_os_reserve(hint, bytes + page, false), bytes, page);
     if (p != NULL) {
         held_bytes += bytes;
         remember(FAKE_OS_RESERVE, p, bytes, 0);
@@ -229,13 +230,20 @@ WRAP(void *, os_reserve, void *hint, size_t bytes, bool fixed)
     return p;
 }
 
-WRAP(bool, os_make_readable, void *addr, size_t bytes)
+WRAP(void *, os_reserve_readable, size_t bytes)
 {
-    require_pages(addr, bytes);
-    if (must_fail(FAKE_OS_MAKE_READABLE) || !__real_os_make_readable(addr, bytes))
-        return false;
-    remember(FAKE_OS_MAKE_READABLE, addr, bytes, 0);
-    return true;
+    require_pages(NULL, bytes);
+    if (must_fail(FAKE_OS_RESERVE_READABLE))
+        return NULL;
+    size_t page = os_page_size();
+    void *p = page == __real_os_page_size()
+                  ? __real_os_reserve_readable(bytes)
+                  : trimmed(__real_os_reserve_readable(bytes + page), bytes, page);
+    if (p != NULL) {
+        held_bytes += bytes;
+        remember(FAKE_OS_RESERVE_READABLE, p, bytes, 0);
+    }
+    return p;
 }
 
 WRAP(bool, os_commit, void *addr, size_t bytes)

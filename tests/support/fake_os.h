@@ -18,7 +18,7 @@
 
 enum fake_os_kind {
     FAKE_OS_RESERVE,
-    FAKE_OS_MAKE_READABLE,
+    FAKE_OS_RESERVE_READABLE,
     FAKE_OS_COMMIT,
     FAKE_OS_MAP,
     FAKE_OS_REMAP,

@@ -185,9 +185,10 @@ static void from_each_call_on_all_may_fail(void **state)
 
 static void each_kind_of_call_may_fail_from_any_point_on(void **state)
 {
-    static const enum fake_os_kind kinds[] = {
-        FAKE_OS_RESERVE, FAKE_OS_MAKE_READABLE, FAKE_OS_COMMIT,      FAKE_OS_MAP,
-        FAKE_OS_REMAP,   FAKE_OS_PURGE,         FAKE_OS_THREAD_EXIT, FAKE_OS_FORK_HOOKS};
+    static const enum fake_os_kind kinds[] = {FAKE_OS_RESERVE,     FAKE_OS_RESERVE_READABLE,
+                                              FAKE_OS_COMMIT,      FAKE_OS_MAP,
+                                              FAKE_OS_REMAP,       FAKE_OS_PURGE,
+                                              FAKE_OS_THREAD_EXIT, FAKE_OS_FORK_HOOKS};
     uint64_t n = 0;
     for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
         n += walk(kinds[i], FAKE_OS_FOREVER);

@@ -275,11 +275,60 @@ UNIT_TEST(with_no_addresses_at_all_init_fails_and_may_be_repeated)
 UNIT_TEST(a_failed_table_fails_init_and_leaves_nothing)
 {
     unit_params();
-    fake_os_fail(FAKE_OS_MAKE_READABLE, 1, FAKE_OS_FOREVER);
+    fake_os_fail(FAKE_OS_RESERVE_READABLE, 1, FAKE_OS_FOREVER);
     REQUIRE(!ss_init());
     REQUIRE(fake_os_held_bytes() == 0);
     fake_os_reset();
     REQUIRE(ss_init());
+}
+
+/* A short process pays for every one of them. */
+UNIT_TEST(a_start_and_its_first_superslab_take_five_calls)
+{
+    unit_start();
+    REQUIRE(fake_os_calls(FAKE_OS_ANY) == 4); /* window and tables; both ends of what is used */
+    REQUIRE(ss_heap_get(0) != NULL && ss_meta_alloc(20000) != NULL);
+    REQUIRE(fake_os_calls(FAKE_OS_ANY) == 4);
+    bool zero;
+    REQUIRE(ss_run_alloc(32, 2 * MIB, &zero) != NULL);
+    REQUIRE(fake_os_calls(FAKE_OS_ANY) == 5);
+}
+
+UNIT_TEST(a_start_that_may_not_commit_does_so_later)
+{
+    unit_params();
+    fake_os_fail(FAKE_OS_COMMIT, 1, FAKE_OS_FOREVER);
+    REQUIRE(ss_init());
+    bool zero;
+    REQUIRE(ss_run_alloc(1, SS_UNIT, &zero) == NULL);
+    fake_os_reset();
+    REQUIRE(ss_run_alloc(1, SS_UNIT, &zero) != NULL);
+    REQUIRE(ss_meta_alloc(64) != NULL && fake_os_calls(FAKE_OS_MAP) == 0);
+    ss_validate();
+}
+
+/* The three tables over the whole of a small window: records of different units are apart, and
+ * those of the last unit are memory. */
+UNIT_TEST(every_unit_of_a_window_has_its_records)
+{
+    unit_params();
+    fake_os_set_address_limit(64 * MIB);
+    REQUIRE(ss_init());
+    size_t n = ss_region.units;
+    os_lock(&ss_region.lock);
+    bool all = ss_region_commit_locked(n);
+    for (size_t u = 0; all && u < n; u++) {
+        ss_region.words[u] = SS_WORD_RUN;
+        memset(&ss_region.unit[u], 0xaa, sizeof(ss_region.unit[u]));
+        memset(ss_superslab_at(u / ss_region.ss_units), 0x55, sizeof(struct ss_superslab));
+    }
+    for (size_t u = 0; all && u < n; u++) {
+        const unsigned char *last = (const void *)(ss_superslab_at(u / ss_region.ss_units) + 1);
+        REQUIRE(ss_region.words[u] == SS_WORD_RUN && last[-1] == 0x55);
+        REQUIRE(*(const unsigned char *)&ss_region.unit[u] == 0xaa);
+    }
+    REQUIRE(all && ss_region.words[n] == SS_WORD_NONE && ss_word(&n) == SS_WORD_NONE);
+    os_unlock(&ss_region.lock);
 }
 
 /* RLIMIT_AS: addresses are the program's too. */
@@ -421,6 +470,9 @@ int main(void)
         cmocka_unit_test(a_refused_reservation_is_halved_until_it_is_granted),
         cmocka_unit_test(with_no_addresses_at_all_init_fails_and_may_be_repeated),
         cmocka_unit_test(a_failed_table_fails_init_and_leaves_nothing),
+        cmocka_unit_test(a_start_and_its_first_superslab_take_five_calls),
+        cmocka_unit_test(a_start_that_may_not_commit_does_so_later),
+        cmocka_unit_test(every_unit_of_a_window_has_its_records),
         cmocka_unit_test(under_an_address_limit_the_window_is_taken_in_pieces),
         cmocka_unit_test(pages_of_64_kib_are_respected),
         cmocka_unit_test(meta_memory_is_zero_aligned_and_refused_without_memory),
