@@ -60,7 +60,8 @@ void tiny_out_flush(struct tiny_out *o)
 
 static void outs_flush(struct tiny_cache *tc)
 {
-    for (unsigned i = 0; i < TINY_NOUT && i <= ss_nheaps(); i++)
+    unsigned n = HAK_MIN(ss_nheaps() + 1, (unsigned)TINY_NOUT);
+    for (unsigned i = 0; i < n; i++)
         tiny_out_flush(&tc->out[i]);
 }
 

@@ -73,12 +73,12 @@ struct tiny_out {
 static_assert(sizeof(struct tiny_out) == HAK_LINE, "one cache line an owner");
 
 struct tiny_cache {
-    uint32_t tag; /* [const] T3 */
+    uint32_t tag;         /* [const] T3 */
+    uint32_t ticks;       /* slow operations so far */
+    struct ss_heap *heap; /* [const] */
+    void *inbox;          /* what came home and is not in its bins yet */
     _Alignas(HAK_LINE) struct tiny_bin bin[SS_NCLASS];
     /* Slow paths only. */
-    struct ss_heap *heap;           /* [const] */
-    void *inbox;                    /* what came home and is not in its bins yet */
-    uint32_t ticks;                 /* slow operations so far */
     uint32_t cap[SS_NCLASS];        /* blocks a list may hold */
     uint32_t full[SS_NCLASS];       /* blocks in the list when its room is 0 */
     uint32_t mark[SS_NCLASS];       /* of the bin, at the last sweep */
@@ -121,7 +121,8 @@ void tiny_init(void);
 /* ---- Slow paths. tc is a cache of the caller's own: its thread's, or one it borrowed. ---- */
 
 /* The bin of `class` is empty: take a spare list, sort in what came home, or refill from the heap,
- * and return one block. *zero: its contents, but for the first word, are known to be zero. NULL: no memory. */
+ * and return one block. *zero: its contents, but for the first word, are known to be zero. NULL:
+ * no memory. */
 HAK_NOINLINE void *tiny_refill(struct tiny_cache *tc, unsigned class, bool *zero);
 /* Put back p, a checked block of tc's own heap, whether or not its bin has room. */
 HAK_NOINLINE void tiny_give(struct tiny_cache *tc, unsigned class, void *p);
