@@ -39,7 +39,6 @@ PATHS = {
         ("remote-free queue", "ss_remote_take"),
         ("run", "ss_run_alloc"),
         ("mapping", "large_map_alloc"),
-        ("sort in", "gather"),
         ("spare list", "spare_pop"),
         ("pop, above 1 KiB", "hak_malloc_slow"),
         ("pop", ""),

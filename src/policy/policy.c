@@ -42,7 +42,7 @@ void policy_init(void)
     ss_params.heaps_max =
         hak_opt.heaps != 0 ? (unsigned)hak_opt.heaps : HAK_MIN(os_ncpus(), SS_HEAPS_MAX - 1u);
     ss_params.refill_count = (unsigned)hak_opt.tiny_refill_count;
-    tiny_params.out_max = (uint32_t)hak_opt.remote_batch;
+    tiny_params.parcel_max = (uint32_t)hak_opt.remote_batch;
     tiny_params.park_decay_ns = PARK_DECAY_NS;
     atomic_store_explicit(&tiny_quota, (int64_t)hak_opt.cache_total, memory_order_relaxed);
     atomic_store_explicit(&large_params.threshold, hak_opt.large_threshold,
@@ -59,6 +59,8 @@ void policy_init_bins(void)
             continue; /* too big for this superslab size */
         tiny_params.cap_max[c] =
             (uint32_t)HAK_MIN(hak_opt.tiny_cache / 2 / size, (uint64_t)CAP_MAX_BLOCKS);
+        tiny_params.out_max[c] = (uint32_t)HAK_MAX(
+            HAK_MIN(hak_opt.remote_batch, (uint64_t)TINY_PARCEL_BYTES / size), (uint64_t)1);
     }
 }
 

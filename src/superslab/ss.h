@@ -161,18 +161,48 @@ HAK_FAST void ss_link(void *block, void *next)
     *(void **)block = next;
 }
 
-/* ---- Remote-free queue: a Treiber stack pushed by anyone, emptied whole by the owner. Taking
- * everything at once leaves no ABA. Pointer and size share one word, so both change together.
+/* ---- Lists: blocks of one class linked through their first words, NULL at the end, that travel and
+ * wait as one. The second word of the first block is the list's note: where the next list is, and
+ * how many blocks this one has.
+ *
+ *      63                          16 15        0
+ *     +------------------------------+-----------+
+ *     | address of the next list     | blocks    |
+ *     +------------------------------+-----------+                                      ---- */
+HAK_FAST uint64_t *ss_list_note(const void *list)
+{
+    return (uint64_t *)list + 1;
+}
+
+HAK_FAST uint32_t ss_list_count(const void *list)
+{
+    return *ss_list_note(list) & UINT16_MAX;
+}
+
+HAK_FAST void *ss_list_next(const void *list)
+{
+    return (void *)(uintptr_t)(*ss_list_note(list) >> 16);
+}
+
+/* count <= UINT16_MAX */
+HAK_FAST void ss_list_note_set(void *list, const void *next, uint32_t count)
+{
+    *ss_list_note(list) = (uint64_t)(uintptr_t)next << 16 | count;
+}
+
+/* ---- Remote-free queue: a Treiber stack of lists, pushed by anyone, emptied whole by the owner.
+ * Taking everything at once leaves no ABA. Pointer and size share one word, so both change
+ * together.
  *
  *      63                          16 15            0
  *     +------------------------------+---------------+
- *     | address of the newest block  | bytes / 64    |   sticks at 65,535: 4 MiB
+ *     | address of the newest list   | bytes / 64    |   sticks at 65,535: 4 MiB
  *     +------------------------------+---------------+                                  ---- */
 typedef _Atomic uint64_t ss_remote_t;
 
-/* Push head..tail, blocks of `bytes` together. Returns the bytes now queued, each push rounded
+/* Push first..last, lists of `bytes` together. Returns the bytes now queued, each push rounded
  * up. */
-size_t ss_remote_push(ss_remote_t *q, const struct ss_chain *c, size_t bytes);
+size_t ss_remote_push(ss_remote_t *q, void *first, void *last, size_t bytes);
 /* Take all, newest first. NULL: there was nothing. */
 void *ss_remote_take(ss_remote_t *q);
 /* Is there something to take? */
@@ -236,9 +266,9 @@ bool ss_refill(struct ss_heap *h, unsigned class, uint32_t want, struct ss_chain
  * Aborts on one that is already there. Takes the heap's lock. */
 void ss_flush(struct ss_heap *h, void *blocks);
 
-/* Push a chain of `bytes` to the heap that owns its blocks. Where that has let the queue grow to
+/* Push lists of `bytes` to the heap that owns their blocks. Where that has let the queue grow to
  * 2 MiB, or to 64 KiB while it has no thread, also carries the queue to the slabs for it. */
-void ss_send_home(unsigned heap, const struct ss_chain *c, size_t bytes);
+void ss_send_home(unsigned heap, void *first, void *last, size_t bytes);
 
 /* Empty one heap's remote-free queue into its slabs. */
 void ss_heap_drain(struct ss_heap *h);

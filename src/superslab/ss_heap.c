@@ -191,17 +191,19 @@ void ss_flush(struct ss_heap *h, void *blocks)
 
 static void queue_carry_locked(struct ss_heap *h)
 {
-    void *blocks = ss_remote_take(&h->remote);
-    if (blocks != NULL) {
-        blocks_give_locked(h, blocks);
-        h->stats.remote_takes++;
+    void *list = ss_remote_take(&h->remote);
+    h->stats.remote_takes += list != NULL;
+    while (list != NULL) {
+        void *next = ss_list_next(list);
+        blocks_give_locked(h, list);
+        list = next;
     }
 }
 
-void ss_send_home(unsigned heap, const struct ss_chain *c, size_t bytes)
+void ss_send_home(unsigned heap, void *first, void *last, size_t bytes)
 {
     struct ss_heap *h = heaps[heap];
-    bytes = ss_remote_push(&h->remote, c, bytes);
+    bytes = ss_remote_push(&h->remote, first, last, bytes);
     size_t most = atomic_load_explicit(&h->nthreads, memory_order_relaxed) > 0
                       ? QUEUE_MAX_BYTES
                       : QUEUE_MAX_BYTES_PARKED;

@@ -10,22 +10,23 @@ enum { GRAINS_BITS = 16, GRAINS_MAX = (1 << GRAINS_BITS) - 1, GRAIN = 64 };
 
 static_assert(sizeof(void *) == 8, "an address below 2^48 and its bytes share a word");
 
-size_t ss_remote_push(ss_remote_t *q, const struct ss_chain *c, size_t bytes)
+size_t ss_remote_push(ss_remote_t *q, void *first, void *last, size_t bytes)
 {
-    HAK_ASSERT((uintptr_t)c->head >> 48 == 0);
+    HAK_ASSERT((uintptr_t)first >> 48 == 0);
     uint64_t old = atomic_load_explicit(q, memory_order_relaxed);
     uint64_t more = (bytes + GRAIN - 1) / GRAIN;
+    uint32_t count = ss_list_count(last);
     uint64_t grains;
     uint64_t new;
     do {
         /* Sent home alone and freed again at once: linked to itself it would be handed out for
          * ever. */
-        HAK_CHECK_POINTER((uintptr_t)c->tail != old >> GRAINS_BITS,
-                          "superslab: block freed twice", c->tail);
-        ss_link(c->tail, (void *)(uintptr_t)(old >> GRAINS_BITS));
+        HAK_CHECK_POINTER((uintptr_t)last != old >> GRAINS_BITS, "superslab: block freed twice",
+                          last);
+        ss_list_note_set(last, (void *)(uintptr_t)(old >> GRAINS_BITS), count);
         grains = HAK_MIN((old & GRAINS_MAX) + more, (uint64_t)GRAINS_MAX);
-        new = (uint64_t)(uintptr_t)c->head << GRAINS_BITS | grains;
-        /* Release: whoever takes the chain sees the links, and all the freeing thread did. */
+        new = (uint64_t)(uintptr_t)first << GRAINS_BITS | grains;
+        /* Release: whoever takes the lists sees the links, and all the freeing thread did. */
     } while (!atomic_compare_exchange_weak_explicit(q, &old, new, memory_order_release,
                                                     memory_order_relaxed));
     return grains * GRAIN;

@@ -15,7 +15,8 @@ enum {
     SWEEP_TICKS = 256,
     SPARES_MAX = 4096,    /* lists on one stack */
     QUOTA_STEP = 1 << 20, /* bytes of spare lists borrowed at a time */
-    GATHER_MAX = 512,     /* blocks sorted in at a time: no malloc takes for ever */
+    GATHER_MAX = 256,     /* lists sorted in at a time: no malloc takes for ever */
+    WHOLE_MIN = 4,        /* blocks in a list that is kept as one */
 };
 
 static uint32_t cap_start(unsigned class)
@@ -40,29 +41,49 @@ static void cap_grow(struct tiny_cache *tc, unsigned class)
 
 static void cap_shrink(struct tiny_cache *tc, unsigned class)
 {
-    uint32_t cut = tc->cap[class] - HAK_MAX(tc->cap[class] / 2, cap_start(class));
-    uint32_t room = (uint32_t)(tc->bin[class].room >> TINY_ROOM_SHIFT);
-    tc->cap[class] -= cut;
-    cut = HAK_MIN(cut, room);
-    tc->full[class] -= cut;
-    tc->bin[class].room -= (uint64_t)cut << TINY_ROOM_SHIFT;
+    uint32_t held = tc->full[class] - (uint32_t)(tc->bin[class].room >> TINY_ROOM_SHIFT);
+    tc->cap[class] = HAK_MAX(tc->cap[class] / 2, cap_start(class));
+    bin_room_set(tc, class, held);
 }
 
-void tiny_out_flush(struct tiny_out *o)
+static void parcel_send(struct tiny_parcel *m)
+{
+    if (m->first == NULL)
+        return;
+    struct tiny_parcel sent = *m;
+    *m = (struct tiny_parcel){.heap = m->heap};
+    ss_send_home(sent.heap, sent.first, sent.last, sent.bytes);
+}
+
+void tiny_out_pack(struct tiny_cache *tc, struct tiny_out *o)
 {
     if (o->count == 0)
         return;
-    struct ss_chain chain = {o->head, o->tail, o->count, false};
-    size_t bytes = o->bytes;
-    *o = (struct tiny_out){.heap = o->heap};
-    ss_send_home(o->heap, &chain, bytes);
+    unsigned heap = ss_word_heap(o->word);
+    struct tiny_parcel *m = &tc->parcel[heap % TINY_NPARCELS];
+    if (m->heap != heap) {
+        parcel_send(m);
+        m->heap = heap;
+    }
+    ss_list_note_set(o->head, m->first, o->count);
+    if (m->first == NULL)
+        m->last = o->head;
+    m->first = o->head;
+    m->blocks += o->count;
+    m->bytes += o->count * (size_t)ss_classes[ss_word_class(o->word)].size;
+    o->head = NULL;
+    o->count = 0;
+    if (m->blocks >= tiny_params.parcel_max || m->bytes >= TINY_PARCEL_BYTES)
+        parcel_send(m);
 }
 
 static void outs_flush(struct tiny_cache *tc)
 {
-    unsigned n = HAK_MIN(ss_nheaps() + 1, (unsigned)TINY_NOUT);
+    for (unsigned i = 0; i < TINY_NOUT; i++)
+        tiny_out_pack(tc, &tc->out[i]);
+    unsigned n = HAK_MIN(ss_nheaps() + 1, (unsigned)TINY_NPARCELS);
     for (unsigned i = 0; i < n; i++)
-        tiny_out_flush(&tc->out[i]);
+        parcel_send(&tc->parcel[i]);
 }
 
 static void list_flush(struct tiny_cache *tc, void **list)
@@ -73,44 +94,24 @@ static void list_flush(struct tiny_cache *tc, void **list)
         ss_flush(tc->heap, blocks);
 }
 
-/* ---- Spare lists. ---- */
+/* ---- Spare lists: a stack. ---- */
 
-/* The second word of a list's first block: address of the next list << 16 | blocks in this one.
- * The count sticks at 65,535; it is for the quota, not for finding the end. */
-static uint64_t *spare_link(void *list)
-{
-    return (uint64_t *)list + 1;
-}
-
-void *tiny_spare_next(const void *list)
-{
-    return (void *)(uintptr_t)(*spare_link((void *)list) >> 16);
-}
-
-static size_t spare_count(const void *list)
-{
-    return *spare_link((void *)list) & UINT16_MAX;
-}
-
-/* The bin's list, which is full, goes on its stack. */
-static void spare_push(struct tiny_cache *tc, unsigned class)
+static void spare_push(struct tiny_cache *tc, unsigned class, void *list, uint32_t count)
 {
     struct tiny_bin *bin = &tc->bin[class];
-    uint64_t count = HAK_MIN(tc->full[class], (uint32_t)UINT16_MAX);
-    *spare_link(bin->head) = (uint64_t)(uintptr_t)bin->spare << 16 | count;
-    bin->spare = bin->head;
-    bin->head = NULL;
-    bin_room_set(tc, class, 0);
-    tc->spares[class]++;
-    tc->spare_bytes += count * ss_classes[class].size;
+    ss_list_note_set(list, bin->spare, count);
+    bin->spare = list;
+    tc->spares[class] += count;
+    tc->spare_bytes += count * (size_t)ss_classes[class].size;
 }
 
 /* A list has left the stack. */
 static void spare_left(struct tiny_cache *tc, unsigned class, const void *list)
 {
-    tc->spares[class]--;
+    uint32_t count = ss_list_count(list);
+    tc->spares[class] -= count;
     tc->spares_low[class] = HAK_MIN(tc->spares_low[class], tc->spares[class]);
-    tc->spare_bytes -= spare_count(list) * ss_classes[class].size;
+    tc->spare_bytes -= count * (size_t)ss_classes[class].size;
 }
 
 /* The newest becomes the bin's list. */
@@ -118,39 +119,36 @@ static void spare_pop(struct tiny_cache *tc, unsigned class)
 {
     struct tiny_bin *bin = &tc->bin[class];
     bin->head = bin->spare;
-    bin->spare = tiny_spare_next(bin->head);
+    bin->spare = ss_list_next(bin->head);
     spare_left(tc, class, bin->head);
-    bin_room_set(tc, class, (uint32_t)spare_count(bin->head));
+    bin_room_set(tc, class, ss_list_count(bin->head));
 }
 
-/* Give the oldest back, all but `keep`. */
-static void spares_flush(struct tiny_cache *tc, unsigned class, unsigned keep)
+/* Give the oldest lists back, until no more than `keep` blocks are left. */
+static void spares_flush(struct tiny_cache *tc, unsigned class, uint32_t keep)
 {
-    if (tc->spares[class] <= keep)
-        return;
-    void *list = tc->bin[class].spare;
-    if (keep == 0) {
-        tc->bin[class].spare = NULL;
-    } else {
-        for (unsigned i = 1; i < keep; i++)
-            list = tiny_spare_next(list);
-        uint64_t *link = spare_link(list);
-        list = tiny_spare_next(list);
-        *link &= UINT16_MAX;
+    void *list = tc->bin[class].spare, *last = NULL;
+    for (uint32_t n = 0; list != NULL && (n += ss_list_count(list)) <= keep;) {
+        last = list;
+        list = ss_list_next(list);
     }
+    if (last != NULL)
+        ss_list_note_set(last, NULL, ss_list_count(last));
+    else
+        tc->bin[class].spare = NULL;
     while (list != NULL) {
-        void *next = tiny_spare_next(list);
+        void *next = ss_list_next(list);
         spare_left(tc, class, list);
         ss_flush(tc->heap, list);
         list = next;
     }
 }
 
-/* May one more list of the class be kept? What all caches keep together is bounded; each borrows
- * from that in large steps. */
-static bool quota_take(struct tiny_cache *tc, unsigned class)
+/* May `count` more blocks of the class be kept? What all caches keep together is bounded; each
+ * borrows from that in large steps. */
+static bool quota_take(struct tiny_cache *tc, unsigned class, uint32_t count)
 {
-    size_t need = tc->spare_bytes + tc->full[class] * (size_t)ss_classes[class].size;
+    size_t need = tc->spare_bytes + count * (size_t)ss_classes[class].size;
     if (need <= tc->quota)
         return true;
     int64_t more = (int64_t)HAK_ALIGN_UP(need - tc->quota, (size_t)QUOTA_STEP);
@@ -174,16 +172,25 @@ static void quota_return(struct tiny_cache *tc)
     }
 }
 
-/* The bin is full, and so is its stack: longer lists first, then, if the class keeps running out
- * as well, more of them; else the oldest goes back. */
-static void spares_make_room(struct tiny_cache *tc, unsigned class)
+static uint32_t spares_room(const struct tiny_cache *tc, unsigned class)
 {
-    if (tc->cap[class] < tiny_params.cap_max[class])
-        cap_grow(tc, class);
-    else if (tiny_params.adapt && tc->missed[class] && tc->spares[class] < SPARES_MAX &&
-             quota_take(tc, class))
-        tc->spares_max[class] = (uint16_t)(tc->spares[class] + 1);
-    spares_flush(tc, class, tc->spares_max[class] - 1u);
+    return tc->cap[class] * tc->spares_max[class];
+}
+
+/* Put a list on the stack. Where that is full: longer lists first, then, if the class keeps running
+ * out as well, more of them; else the oldest go back. */
+static void spare_add(struct tiny_cache *tc, unsigned class, void *list, uint32_t count)
+{
+    if (tc->spares[class] + count > spares_room(tc, class)) {
+        if (tc->cap[class] < tiny_params.cap_max[class])
+            cap_grow(tc, class);
+        else if (tiny_params.adapt && tc->missed[class] && tc->spares_max[class] < SPARES_MAX &&
+                 quota_take(tc, class, count))
+            tc->spares_max[class]++;
+        uint32_t room = spares_room(tc, class);
+        spares_flush(tc, class, room > count ? room - count : 0);
+    }
+    spare_push(tc, class, list, count);
 }
 
 static void bin_flush(struct tiny_cache *tc, unsigned class)
@@ -219,7 +226,8 @@ static void cache_sweep(struct tiny_cache *tc)
             if (tc->spares_low[c] == tc->spares[c])
                 cap_shrink(tc, c);
             spares_flush(tc, c, tc->spares[c] - tc->spares_low[c]);
-            tc->spares_max[c] = HAK_MAX(tc->spares[c], (uint16_t)1);
+            uint32_t lists = (tc->spares[c] + tc->cap[c] - 1) / HAK_MAX(tc->cap[c], 1u);
+            tc->spares_max[c] = (uint16_t)HAK_MIN(HAK_MAX(lists, 1u), (uint32_t)SPARES_MAX);
         }
         tc->mark[c] = bin_mark(bin);
         tc->spares_low[c] = tc->spares[c];
@@ -258,28 +266,47 @@ HAK_FAST void give(struct tiny_cache *tc, unsigned class, void *p)
         cache_tick(tc);
     }
     if (bin->room < TINY_ROOM_ONE) { /* still: a sweep may have made room */
-        if (tc->spares[class] >= tc->spares_max[class])
-            spares_make_room(tc, class);
-        spare_push(tc, class);
+        void *list = bin->head;
+        uint32_t count = tc->full[class];
+        bin->head = NULL;
+        spare_add(tc, class, list, HAK_MIN(count, (uint32_t)UINT16_MAX));
+        bin_room_set(tc, class, 0);
     }
     ss_link(p, bin->head);
     bin->head = p;
     bin->room -= TINY_ROOM_ONE;
 }
 
-/* Sort what other threads freed into the bins. */
+/* A list that came home: whole where it is long enough to be worth a refill of its own. */
+static void list_receive(struct tiny_cache *tc, void *list)
+{
+    uint32_t word = ss_word(list), count = ss_list_count(list);
+    HAK_CHECK_POINTER(ss_word_heap(word) == ss_word_heap(tc->tag),
+                      "tiny: freed block was written to", list);
+    unsigned class = ss_word_class(word);
+    if (tc->cap[class] == 0) {
+        ss_flush(tc->heap, list);
+    } else if (count >= WHOLE_MIN) {
+        tc->moved[class] = true;
+        spare_add(tc, class, list, count);
+    } else {
+        for (void *next; list != NULL; list = next) {
+            next = ss_next(list);
+            give(tc, class, list);
+        }
+    }
+}
+
+/* What other threads freed goes to its bins. */
 static void gather(struct tiny_cache *tc)
 {
     if (tc->inbox == NULL)
         tc->inbox = ss_remote_take(&tc->heap->remote);
     for (unsigned i = 0; i < GATHER_MAX && tc->inbox != NULL; i++) {
-        void *p = tc->inbox;
-        tc->inbox = ss_next(p);
-        uint64_t note = ((uint64_t *)p)[1];
-        os_prefetch_write((void *)(uintptr_t)(note >> 16));
-        unsigned class = note & UINT16_MAX;
-        HAK_CHECK_POINTER(class < SS_NCLASS, "tiny: freed block was written to", p);
-        give(tc, class, p);
+        void *list = tc->inbox;
+        tc->inbox = ss_list_next(list);
+        os_prefetch_write(tc->inbox);
+        list_receive(tc, list);
     }
 }
 
@@ -295,6 +322,8 @@ void *tiny_refill(struct tiny_cache *tc, unsigned class, bool *zero)
         return tiny_pop(bin);
     }
     gather(tc);
+    if (bin->head == NULL && bin->spare != NULL)
+        spare_pop(tc, class);
     if (bin->head != NULL)
         return tiny_pop(bin);
     struct ss_chain chain;
@@ -325,7 +354,11 @@ void tiny_flush(struct tiny_cache *tc)
 {
     for (unsigned c = 0; c < SS_NCLASS; c++)
         bin_flush(tc, c);
-    list_flush(tc, &tc->inbox);
+    while (tc->inbox != NULL) {
+        void *list = tc->inbox;
+        tc->inbox = ss_list_next(list);
+        ss_flush(tc->heap, list);
+    }
     outs_flush(tc);
     quota_return(tc);
 }
@@ -341,19 +374,25 @@ static void list_validate(const struct tiny_cache *tc, unsigned class, const voi
 void tiny_validate(const struct tiny_cache *tc)
 {
     for (unsigned c = 0; c < SS_NCLASS; c++) {
-        uint16_t n = 0;
+        uint32_t n = 0;
         list_validate(tc, c, tc->bin[c].head);
-        for (const void *list = tc->bin[c].spare; list != NULL; list = tiny_spare_next(list)) {
-            list_validate(tc, c, list);
+        for (const void *b = tc->bin[c].head; b != NULL; b = ss_next(b))
             n++;
+        HAK_CHECK(n == tc->full[c] - (tc->bin[c].room >> TINY_ROOM_SHIFT), /* T2 */
+                  "tiny: bin's room is wrong");
+        n = 0;
+        for (const void *list = tc->bin[c].spare; list != NULL; list = ss_list_next(list)) {
+            list_validate(tc, c, list);
+            n += ss_list_count(list);
         }
-        HAK_CHECK(n == tc->spares[c], "tiny: spare lists miscounted"); /* T5 */
+        HAK_CHECK(n == tc->spares[c], "tiny: spare blocks miscounted"); /* T5 */
     }
     for (unsigned i = 0; i < TINY_NOUT; i++) {
         const struct tiny_out *o = &tc->out[i];
         uint32_t n = 0;
-        for (const void *b = o->head; n < o->count; b = b == o->tail ? NULL : ss_next(b), n++)
-            HAK_CHECK_POINTER(b != NULL && ss_word_heap(ss_word(b)) == o->heap, /* T4 */
+        for (const void *b = o->head; b != NULL; b = ss_next(b), n++)
+            HAK_CHECK_POINTER(ss_word(b) == o->word, /* T4 */
                               "tiny: list on its way home is damaged", b);
+        HAK_CHECK(n == o->count, "tiny: blocks on their way home miscounted");
     }
 }

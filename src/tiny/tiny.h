@@ -14,7 +14,8 @@
  *                       | magic: ceil(2^64 / size)    |      +----+   +----+
  *                       | spare: full lists, a stack --|--->  ...
  *                       +-----------------------------+
- *             out[]     | blocks of other heaps, collected by owner
+ *             out[]     | blocks of other heaps, collected by owner and class
+ *             parcel[]  | lists of them that go home together, by owner
  *                       +-----------------------------+
  *
  * free(p) computes x = word(p) ^ tag. Below TINY_FAST_END it is the offset of p's bin, and p is a
@@ -29,10 +30,10 @@
  *       may be longer than the capacity (a slab's whole free list): it is kept, and as many may come back until the bin runs empty; then the capacity holds again.
  *   T3  tiny_self is never NULL. A thread not set up, or ended, points to a cache of zeros whose
  *       tag matches no word: every list is empty, no free is local.
- *   T4  out[i]: count blocks of one heap, which is not this cache's.
- *   T5  spares: lists on the stack at spare; the second word of each one's first block leads to the
- *       next. Bytes in lists beyond the first of a class stay within what all caches together
- *       may borrow.
+ *   T4  out[i]: count blocks of the heap and class in word, none of them this cache's heap's.
+ *       parcel[i]: lists of one heap's blocks.
+ *   T5  spares: blocks in the lists on the stack at spare. What is on stacks beyond one full list a
+ *       class stays within what all caches together may borrow.
  *
  * Concurrency: a cache is touched by its thread alone, or, while parked, under its heap's park lock or
  * by the one who took it off the list.
@@ -46,8 +47,8 @@ enum {
     TINY_ROOM_SHIFT = 17,
     TINY_FAST_END = SS_TINY_NCLASS << SS_CLASS_SHIFT,
     TINY_NOUT = 256,
-    TINY_AHEAD = 4,
-    TINY_OUT_BYTES = 32 * 1024, /* collected for one owner, then sent home */
+    TINY_NPARCELS = 256,
+    TINY_PARCEL_BYTES = 32 * 1024, /* is sent home */
 };
 #define TINY_ROOM_ONE ((uint64_t)1 << TINY_ROOM_SHIFT)
 
@@ -60,23 +61,24 @@ struct tiny_bin {
 static_assert(sizeof(struct tiny_bin) == 1 << SS_CLASS_SHIFT,
               "a word's class is a bin's offset");
 
-/* T4. Each block's second word has its class, and above 16 bits the address of the block TINY_AHEAD
- * further down the list, for the owner to prefetch: the lines are this CPU's now, and fetched one
- * after the other they would cost more than all the rest of a refill. */
-struct tiny_out {
-    uint32_t heap; /* id; 0: none yet */
+struct tiny_out { /* T4 */
+    uint32_t word;
     uint32_t count;
-    size_t bytes;
-    void *head, *tail;
-    void *last[TINY_AHEAD]; /* the newest blocks */
+    void *head;
 };
-static_assert(sizeof(struct tiny_out) == HAK_LINE, "one cache line an owner");
+
+struct tiny_parcel { /* T4 */
+    uint32_t heap;   /* id */
+    uint32_t blocks; /* in all its lists */
+    size_t bytes;
+    void *first, *last;
+};
 
 struct tiny_cache {
     uint32_t tag;         /* [const] T3 */
     uint32_t ticks;       /* slow operations so far */
     struct ss_heap *heap; /* [const] */
-    void *inbox;          /* what came home and is not in its bins yet */
+    void *inbox;          /* lists that came home and are not in their bins yet */
     _Alignas(HAK_LINE) struct tiny_bin bin[SS_NCLASS];
     /* Slow paths only. */
     uint32_t cap[SS_NCLASS];        /* blocks a list may hold */
@@ -84,9 +86,9 @@ struct tiny_cache {
     uint32_t mark[SS_NCLASS];       /* of the bin, at the last sweep */
     bool moved[SS_NCLASS];          /* ran full or empty since then */
     bool missed[SS_NCLASS];         /* had to ask the heap since then */
-    uint16_t spares[SS_NCLASS];     /* T5 */
-    uint16_t spares_low[SS_NCLASS]; /* fewest since the last sweep */
-    uint16_t spares_max[SS_NCLASS]; /* lists the stack may hold */
+    uint32_t spares[SS_NCLASS];     /* T5 */
+    uint32_t spares_low[SS_NCLASS]; /* fewest since the last sweep */
+    uint16_t spares_max[SS_NCLASS]; /* full lists the stack may hold */
     size_t spare_bytes;             /* in all stacks */
     size_t quota;                   /* bytes borrowed for them beyond one list a class */
     struct tiny_cache *all;         /* every cache there is */
@@ -95,13 +97,15 @@ struct tiny_cache {
     uint64_t parked_ns;                                /* since when; 0: not on a list */
     uint32_t node;                                     /* [const] of the heap */
     bool parked_empty;                                 /* emptied while parked */
-    _Alignas(HAK_LINE) struct tiny_out out[TINY_NOUT]; /* by heap id, modulo */
+    _Alignas(HAK_LINE) struct tiny_out out[TINY_NOUT]; /* by heap id and class, modulo */
+    struct tiny_parcel parcel[TINY_NPARCELS];          /* by heap id, modulo */
 };
 
 /* Numbers handed down by policy before the first cache; constant afterwards. */
 struct tiny_params {
     uint32_t cap_max[SS_NCLASS]; /* blocks in one list; a bin has one, and spare ones */
-    uint32_t out_max;            /* blocks collected before they are sent home, >= 1 */
+    uint32_t out_max[SS_NCLASS]; /* blocks collected of an owner and class, >= 1 */
+    uint32_t parcel_max;         /* blocks collected for an owner, then sent home, >= 1 */
     bool adapt;                  /* capacities start small and grow with misses */
     uint64_t park_decay_ns;      /* a cache parked longer is emptied */
 };
@@ -126,8 +130,8 @@ void tiny_init(void);
 HAK_NOINLINE void *tiny_refill(struct tiny_cache *tc, unsigned class, bool *zero);
 /* Put back p, a checked block of tc's own heap, whether or not its bin has room. */
 HAK_NOINLINE void tiny_give(struct tiny_cache *tc, unsigned class, void *p);
-/* Send what is collected home. */
-HAK_NOINLINE void tiny_out_flush(struct tiny_out *o);
+/* What o has collected becomes a list of its owner's parcel, which goes home when it is large. */
+HAK_NOINLINE void tiny_out_pack(struct tiny_cache *tc, struct tiny_out *o);
 /* Empty every list of tc. */
 void tiny_flush(struct tiny_cache *tc);
 
@@ -152,9 +156,6 @@ void tiny_fork_prepare(void);
  * and their caches parked empty. */
 void tiny_fork_child(void);
 void tiny_fork_end(void);
-
-/* The list below this one on a stack of spare lists. */
-void *tiny_spare_next(const void *list);
 
 /* Walk one cache and abort on a broken invariant. Tests, and debug level 2. */
 void tiny_validate(const struct tiny_cache *tc);
@@ -200,22 +201,17 @@ HAK_FAST bool tiny_push(struct tiny_cache *tc, void *p)
 /* Put p, a checked block of another heap, on its way home. */
 HAK_FAST void tiny_send(struct tiny_cache *tc, uint32_t word, void *p)
 {
-    unsigned heap = ss_word_heap(word), class = ss_word_class(word);
-    struct tiny_out *o = &tc->out[heap % TINY_NOUT];
-    if (HAK_UNLIKELY(o->heap != heap)) {
-        tiny_out_flush(o);
-        o->heap = heap;
+    unsigned class = ss_word_class(word);
+    struct tiny_out *o = &tc->out[(class + 29 * ss_word_heap(word)) % TINY_NOUT];
+    if (HAK_UNLIKELY(o->word != word)) {
+        tiny_out_pack(tc, o);
+        o->word = word;
     }
     HAK_CHECK_POINTER(p != o->head, "tiny: block freed twice", p);
-    void **last = &o->last[o->count % TINY_AHEAD];
     ss_link(p, o->head);
-    ((uint64_t *)p)[1] = (uint64_t)(uintptr_t)*last << 16 | class;
-    o->head = *last = p;
-    if (o->count++ == 0)
-        o->tail = p;
-    o->bytes += ss_classes[class].size;
-    if (HAK_UNLIKELY(o->count >= tiny_params.out_max || o->bytes >= TINY_OUT_BYTES))
-        tiny_out_flush(o);
+    o->head = p;
+    if (HAK_UNLIKELY(++o->count >= tiny_params.out_max[class]))
+        tiny_out_pack(tc, o);
 }
 
 #endif /* HAK_TINY_H */

@@ -237,9 +237,11 @@ static size_t cache_bytes(const struct tiny_cache *tc)
         bytes += list_bytes(tc->bin[c].head, ss_classes[c].size);
     bytes += tc->spare_bytes;
     for (unsigned i = 0; i < TINY_NOUT; i++)
-        bytes += tc->out[i].bytes;
-    for (const void *b = tc->inbox; b != NULL; b = ss_next(b))
-        bytes += ss_classes[ss_word_class(ss_word(b))].size;
+        bytes += tc->out[i].count * (size_t)ss_classes[ss_word_class(tc->out[i].word)].size;
+    for (unsigned i = 0; i < TINY_NPARCELS; i++)
+        bytes += tc->parcel[i].bytes;
+    for (const void *list = tc->inbox; list != NULL; list = ss_list_next(list))
+        bytes += ss_list_count(list) * (size_t)ss_classes[ss_word_class(ss_word(list))].size;
     return bytes;
 }
 
@@ -287,6 +289,8 @@ static void cache_abandon(struct tiny_cache *tc)
     tc->inbox = NULL;
     for (unsigned i = 0; i < TINY_NOUT; i++)
         tc->out[i] = (struct tiny_out){0};
+    for (unsigned i = 0; i < TINY_NPARCELS; i++)
+        tc->parcel[i] = (struct tiny_parcel){0};
     tiny_flush(tc);
     tc->parked_empty = true;
     park_link_locked(park_of(tc), tc, 1);

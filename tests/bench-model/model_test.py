@@ -55,14 +55,14 @@ class TheAllocator(unittest.TestCase):
             fast = sum(model.total(one, [path[0]], [], path)[0] for path in FAST)
             self.assertGreater(fast, 0.9 * every)
 
-    def test_what_came_home_moves_lines_where_it_is_sorted_in_and_spare_lists_move_none(self):
-        for load, path in (("pairs", "sort in"), ("local", "spare list")):
+    def test_what_came_home_moves_lines_where_it_is_taken_in_and_own_spare_lists_move_none(self):
+        for load, path in (("local", "spare list"),):
             key = ("malloc", path)
             count, rmw = model.total(self.runs[load][2], [key[0]], ["rmw"], key)
             self.assertGreater(count, 0, path)
             self.assertEqual(rmw, 0, path)
-        moved = [model.total(self.runs["pairs"][2], ["malloc"], ["blocks"], ("malloc", path))[1]
-                 for path in ("sort in", "spare list")]
+        moved = [model.total(self.runs[load][2], ["malloc"], ["blocks"], ("malloc", path))[1]
+                 for load, path in (("pairs", "remote-free queue"), ("local", "spare list"))]
         self.assertGreater(moved[0], 0)
         self.assertEqual(moved[1], 0)
 

@@ -61,7 +61,8 @@ static struct ss_chain chain_of(void *head)
 static void send_home(struct ss_chain c)
 {
     uint32_t word = ss_word(c.head);
-    ss_send_home(ss_word_heap(word), &c,
+    ss_list_note_set(c.head, NULL, c.count);
+    ss_send_home(ss_word_heap(word), c.head, c.head,
                  c.count * (size_t)ss_classes[ss_word_class(word)].size);
 }
 
@@ -354,23 +355,23 @@ UNIT_TEST(only_heaps_without_threads_are_drained_by_others)
     REQUIRE(unit_heap(h[1]).out[class] == 0);
 }
 
-UNIT_TEST(the_queue_keeps_every_block_and_its_size_sticks)
+UNIT_TEST(the_queue_keeps_every_list_and_its_size_sticks)
 {
     static ss_remote_t q;
-    static struct cell {
-        void *next;
-        void *pad;
-    } cells[70000];
-    for (unsigned i = 0; i < 70000; i += 2) { /* 80 bytes: two grains of 64 */
-        ss_link(&cells[i], &cells[i + 1]);
-        struct ss_chain c = {.head = &cells[i], .tail = &cells[i + 1], .count = 2};
-        size_t bytes = ss_remote_push(&q, &c, 80);
+    static uint64_t cells[70000][2];
+    for (unsigned i = 0; i < 70000; i += 2) { /* two lists of 80 bytes: two grains of 64 */
+        ss_list_note_set(cells[i], cells[i + 1], 7);
+        ss_list_note_set(cells[i + 1], NULL, i % 1000);
+        size_t bytes = ss_remote_push(&q, cells[i], cells[i + 1], 80);
         REQUIRE(bytes == HAK_MIN((size_t)i + 2, (size_t)65535) * 64);
     }
     REQUIRE(ss_remote_waiting(&q));
     unsigned n = 0;
-    for (void *b = ss_remote_take(&q); b != NULL; b = ss_next(b))
-        n++;
+    for (void *list = ss_remote_take(&q); list != NULL; list = ss_list_next(list), n++) {
+        unsigned i = 70000 - 2 - n / 2 * 2; /* the newest push first, each in its order */
+        REQUIRE(list == cells[i + n % 2]);
+        REQUIRE(ss_list_count(list) == (n % 2 == 0 ? 7 : i % 1000));
+    }
     REQUIRE(n == 70000);
     REQUIRE(!ss_remote_waiting(&q) && ss_remote_take(&q) == NULL);
 }
@@ -382,8 +383,8 @@ static void *push_many(void *cells)
 {
     void *(*c)[2] = cells;
     for (unsigned i = 0; i < 20000; i++) {
-        struct ss_chain one = {.head = c[i], .tail = c[i], .count = 1};
-        (void)ss_remote_push(&shared_queue, &one, 64);
+        ss_list_note_set(c[i], NULL, 1);
+        (void)ss_remote_push(&shared_queue, c[i], c[i], 64);
     }
     pushers--;
     return NULL;
@@ -395,7 +396,7 @@ static void *take_many(void *unused)
     do {
         last = pushers == 0;
         unsigned n = 0;
-        for (void *b = ss_remote_take(&shared_queue); b != NULL; b = ss_next(b))
+        for (void *b = ss_remote_take(&shared_queue); b != NULL; b = ss_list_next(b))
             n++;
         taken += n;
     } while (!last);
@@ -603,7 +604,7 @@ int main(void)
         cmocka_unit_test(for_a_heap_without_threads_the_sender_carries_them_home),
         cmocka_unit_test(a_queue_that_its_owner_neglects_is_carried_home),
         cmocka_unit_test(only_heaps_without_threads_are_drained_by_others),
-        cmocka_unit_test(the_queue_keeps_every_block_and_its_size_sticks),
+        cmocka_unit_test(the_queue_keeps_every_list_and_its_size_sticks),
         cmocka_unit_test(pushers_and_takers_lose_nothing),
         cmocka_unit_test(threads_that_share_a_heap_are_never_refilled_with_nothing),
         cmocka_unit_test(heaps_are_made_up_to_the_bound_and_then_shared_evenly),
