@@ -13,6 +13,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 import tomllib
 from pathlib import Path
 
@@ -82,11 +83,11 @@ def run(library=None):
                 expect("hakmem" in err, f"{name} {line}: did not run on hakmem")
             else:
                 expect(err == "", f"{name} {line}: said on stderr: {err}")
-    csv = Path("serverday.csv")
-    status, out, _ = execute("serverday", f"--connections 500 --report {csv}",
-                             **({"LD_PRELOAD": library} if library else {}))
-    lines = csv.read_text().splitlines()
-    csv.unlink()
+    with tempfile.TemporaryDirectory() as scratch:  # this test runs beside itself
+        csv = Path(scratch, "serverday.csv")
+        status, out, _ = execute("serverday", f"--connections 500 --report {csv}",
+                                 **({"LD_PRELOAD": library} if library else {}))
+        lines = csv.read_text().splitlines()
     expect(status == 0 and lines[0] == "time,live,rss" and len(lines) == 241,
            f"serverday --report wrote {len(lines)} lines, the first {lines[0]}")
     held = [int(rss) / int(live) for _, live, rss in (s.split(",") for s in lines[1:])]
