@@ -67,8 +67,7 @@ static void *run(void *p)
         bench_free(*slot);
         *slot = new_block(&random);
     }
-    for (size_t i = 0; i < SLOTS; i++)
-        bench_free(slots[i]);
+    bench_free_all(slots, SLOTS);
     return NULL;
 }
 

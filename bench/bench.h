@@ -372,11 +372,17 @@ static inline void bench_free(void *p)
     free(p);
 }
 
-/* Frees a table of stamped blocks and NULLs, and them. */
-static inline void bench_free_table(void **table, size_t n)
+/* Frees stamped blocks and NULLs. */
+static inline void bench_free_all(void **blocks, size_t n)
 {
     for (size_t i = 0; i < n; i++)
-        bench_free(table[i]);
+        bench_free(blocks[i]);
+}
+
+/* And the table itself. */
+static inline void bench_free_table(void **table, size_t n)
+{
+    bench_free_all(table, n);
     free(table);
 }
 

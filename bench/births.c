@@ -36,8 +36,7 @@ static void *live(void *p)
         blocks[i] = bench_block(bench_log_size(&random, 4, 10));
     size_t slot = bench_below(&random, LEFT);
     blocks[0] = atomic_exchange_explicit(&left[slot], blocks[0], memory_order_acq_rel);
-    for (size_t i = 0; i < arg.blocks; i++)
-        bench_free(blocks[i]);
+    bench_free_all(blocks, arg.blocks);
     return NULL;
 }
 

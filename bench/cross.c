@@ -51,8 +51,7 @@ static void *new_block(uint64_t *random)
 
 static void free_parcel(struct parcel *p)
 {
-    for (size_t i = 0; i < p->n; i++)
-        bench_free(p->blocks[i]);
+    bench_free_all(p->blocks, p->n);
     free(p);
 }
 

@@ -45,8 +45,7 @@ static void *run(void *p)
         bench_free(*slot);
         *slot = new_block(&random);
     }
-    for (size_t i = 0; i < n; i++)
-        bench_free(blocks[i]);
+    bench_free_all(blocks, n);
     return NULL;
 }
 

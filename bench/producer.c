@@ -88,8 +88,7 @@ static void produce(unsigned long batches, uint64_t random)
 static void consume(void)
 {
     for (struct batch *b; (b = take()) != NULL; free(b))
-        for (size_t i = 0; i < arg.batch; i++)
-            bench_free(b->blocks[i]);
+        bench_free_all(b->blocks, arg.batch);
 }
 
 static void *run(void *p)

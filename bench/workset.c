@@ -41,8 +41,7 @@ static void *run(void *p)
         bench_free(*slot);
         *slot = bench_block(sizes[next_size++ % SIZES]);
     }
-    for (size_t i = 0; i < SET; i++)
-        bench_free(set[i]);
+    bench_free_all(set, SET);
     return NULL;
 }
 

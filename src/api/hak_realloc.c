@@ -45,10 +45,7 @@ void *hak_realloc(void *p, size_t n)
 {
     if (p == NULL)
         return hak_malloc(n);
-    uint32_t word = ss_word(p);
-    size_t have = HAK_LIKELY(ss_word_heap(word) != 0 && ss_block_starts(p, word))
-                      ? ss_classes[ss_word_class(word)].size
-                      : hak_block_size(p); /* large, or the end of the process */
+    size_t have = hak_block_size(p);
     if (n == 0) {
         hak_free(p);
         return NULL;

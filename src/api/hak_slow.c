@@ -167,13 +167,11 @@ void hak_free_slow(void *p)
 
 /* ---- Sizes. ---- */
 
-size_t hak_block_size(const void *p)
+size_t hak_block_size_slow(const void *p, uint32_t word)
 {
-    uint32_t word = ss_word(p);
-    if (ss_word_heap(word) == 0)
-        return large_usable(p, word);
-    block_check(p, word);
-    return ss_classes[ss_word_class(word)].size;
+    if (ss_word_heap(word) != 0)
+        hak_fatal_pointer("api: pointer into the middle of a block", p);
+    return large_usable(p, word);
 }
 
 size_t hak_usable_size(const void *p)

@@ -6,6 +6,7 @@
 #define HAK_SLOW_H
 
 #include "base/hak_base.h"
+#include "superslab/ss.h"
 
 /* What hak_malloc does when its bin is empty or the size is above 1 KiB. */
 HAK_NOINLINE void *hak_malloc_slow(size_t n);
@@ -21,7 +22,15 @@ bool hak_init(void);
  * tells whether its contents are known to be zero. NULL with errno set. */
 void *hak_alloc(size_t n, size_t align, bool *zero);
 
+size_t hak_block_size_slow(const void *p, uint32_t word);
+
 /* Bytes of a live block, p != NULL. Ends the process on anything else. */
-size_t hak_block_size(const void *p);
+HAK_FAST size_t hak_block_size(const void *p)
+{
+    uint32_t word = ss_word(p);
+    if (HAK_LIKELY(ss_word_heap(word) != 0 && ss_block_starts(p, word)))
+        return ss_classes[ss_word_class(word)].size;
+    return hak_block_size_slow(p, word); /* large, or the end of the process */
+}
 
 #endif /* HAK_SLOW_H */

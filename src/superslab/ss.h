@@ -146,7 +146,6 @@ HAK_FAST bool ss_block_starts(const void *p, uint32_t word)
 /* ---- Chains: blocks linked through their first word. ---- */
 struct ss_chain {
     void *head;
-    void *tail; /* NULL where nobody needs it */
     uint32_t count;
     bool zero; /* but for the links, the blocks' contents are known to be zero */
 };

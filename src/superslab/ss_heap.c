@@ -106,12 +106,12 @@ static void slab_carve(struct ss_slab *s, uint32_t want, struct ss_chain *out)
     ss_link(last, NULL);
     s->carved += n;
     s->nout += n;
-    *out = (struct ss_chain){first, last, n, s->zero};
+    *out = (struct ss_chain){first, n, s->zero};
 }
 
 static void slab_splice(struct ss_slab *s, struct ss_chain *out)
 {
-    *out = (struct ss_chain){s->free, NULL, s->nfree, false};
+    *out = (struct ss_chain){s->free, s->nfree, false};
     s->nout += s->nfree;
     s->free = NULL;
     s->nfree = 0;
@@ -122,7 +122,7 @@ bool ss_refill(struct ss_heap *h, unsigned class, uint32_t want, struct ss_chain
                bool *grew)
 {
     *grew = false;
-    *out = (struct ss_chain){NULL, NULL, 0, false};
+    *out = (struct ss_chain){NULL, 0, false};
     os_lock(&h->lock);
     struct ss_slab *s = h->slabs[class];
     if (HAK_LIKELY(s != NULL || (s = ss_slab_take_locked(h, class, grew)) != NULL)) {

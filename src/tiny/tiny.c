@@ -15,7 +15,7 @@ enum {
     SWEEP_TICKS = 256,
     SPARES_MAX = 4096,    /* lists on one stack */
     QUOTA_STEP = 1 << 20, /* bytes of spare lists borrowed at a time */
-    GATHER_MAX = 256,     /* lists sorted in at a time: no malloc takes for ever */
+    GATHER_MAX = 256,     /* lists taken in at a time: no malloc takes for ever */
     WHOLE_MIN = 4,        /* blocks in a list that is kept as one */
 };
 
@@ -252,7 +252,7 @@ static HAK_SLOW void unused_collect(struct tiny_cache *tc)
     tiny_flush_parked(tiny_params.park_decay_ns);
 }
 
-HAK_FAST void give(struct tiny_cache *tc, unsigned class, void *p)
+void tiny_give(struct tiny_cache *tc, unsigned class, void *p)
 {
     struct tiny_bin *bin = &tc->bin[class];
     HAK_CHECK_POINTER(p != bin->head && p != bin->spare, "tiny: block freed twice", p);
@@ -292,9 +292,16 @@ static void list_receive(struct tiny_cache *tc, void *list)
     } else {
         for (void *next; list != NULL; list = next) {
             next = ss_next(list);
-            give(tc, class, list);
+            tiny_give(tc, class, list);
         }
     }
+}
+
+static void *inbox_pop(struct tiny_cache *tc)
+{
+    void *list = tc->inbox;
+    tc->inbox = ss_list_next(list);
+    return list;
 }
 
 /* What other threads freed goes to its bins. */
@@ -303,8 +310,7 @@ static void gather(struct tiny_cache *tc)
     if (tc->inbox == NULL)
         tc->inbox = ss_remote_take(&tc->heap->remote);
     for (unsigned i = 0; i < GATHER_MAX && tc->inbox != NULL; i++) {
-        void *list = tc->inbox;
-        tc->inbox = ss_list_next(list);
+        void *list = inbox_pop(tc);
         os_prefetch_write(tc->inbox);
         list_receive(tc, list);
     }
@@ -317,11 +323,8 @@ void *tiny_refill(struct tiny_cache *tc, unsigned class, bool *zero)
     *zero = false;
     tc->moved[class] = true;
     cache_tick(tc);
-    if (bin->spare != NULL) {
-        spare_pop(tc, class);
-        return tiny_pop(bin);
-    }
-    gather(tc);
+    if (bin->spare == NULL)
+        gather(tc);
     if (bin->head == NULL && bin->spare != NULL)
         spare_pop(tc, class);
     if (bin->head != NULL)
@@ -345,20 +348,12 @@ void *tiny_refill(struct tiny_cache *tc, unsigned class, bool *zero)
     return p;
 }
 
-void tiny_give(struct tiny_cache *tc, unsigned class, void *p)
-{
-    give(tc, class, p);
-}
-
 void tiny_flush(struct tiny_cache *tc)
 {
     for (unsigned c = 0; c < SS_NCLASS; c++)
         bin_flush(tc, c);
-    while (tc->inbox != NULL) {
-        void *list = tc->inbox;
-        tc->inbox = ss_list_next(list);
-        ss_flush(tc->heap, list);
-    }
+    while (tc->inbox != NULL)
+        ss_flush(tc->heap, inbox_pop(tc));
     outs_flush(tc);
     quota_return(tc);
 }

@@ -53,8 +53,8 @@ static void *use_up_slabs(struct ss_heap *h, unsigned class, unsigned n)
 static struct ss_chain chain_of(void *head)
 {
     struct ss_chain c = {.head = head};
-    for (void *b = head; b != NULL; b = ss_next(b), c.count++)
-        c.tail = b;
+    for (void *b = head; b != NULL; b = ss_next(b))
+        c.count++;
     return c;
 }
 
