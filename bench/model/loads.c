@@ -94,7 +94,7 @@ static enum place place_in_heap(size_t at)
 
 static enum place place_in_cache(size_t at)
 {
-    if (at >= offsetof(struct tiny_cache, out) && at < offsetof(struct tiny_cache, next))
+    if (at >= offsetof(struct tiny_cache, parcel) && at < offsetof(struct tiny_cache, next))
         return P_CACHE_OUT;
     return at < offsetof(struct tiny_cache, heap) ? P_CACHE_BINS : P_CACHE_REST;
 }

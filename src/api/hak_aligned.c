@@ -6,7 +6,18 @@
 
 #include "api/hak_slow.h"
 #include "hakmem.h"
+#include "mid/mid.h"
 #include "os/os.h"
+#include "tiny/tiny.h"
+
+static void *alloc(size_t n, size_t align)
+{
+    size_t multiple = HAK_ALIGN_UP(HAK_MAX(n, (size_t)1), align);
+    if (HAK_LIKELY(n <= SS_TINY_MAX && multiple <= mid_max && align <= SS_UNIT &&
+                   tiny_self->heap != NULL))
+        return hak_malloc(multiple); /* such a class has no other blocks (class_of_aligned) */
+    return hak_alloc(n, align, NULL);
+}
 
 void *hak_aligned_alloc(size_t alignment, size_t size)
 {
@@ -14,7 +25,7 @@ void *hak_aligned_alloc(size_t alignment, size_t size)
         errno = EINVAL;
         return NULL;
     }
-    return hak_alloc(size, alignment, NULL);
+    return alloc(size, alignment);
 }
 
 void *hak_memalign(size_t alignment, size_t size)
@@ -26,7 +37,7 @@ void *hak_memalign(size_t alignment, size_t size)
         errno = EINVAL;
         return NULL;
     }
-    return hak_alloc(size, power, NULL);
+    return alloc(size, power);
 }
 
 int hak_posix_memalign(void **out, size_t alignment, size_t size)
@@ -34,7 +45,7 @@ int hak_posix_memalign(void **out, size_t alignment, size_t size)
     if (HAK_UNLIKELY(!HAK_IS_POW2(alignment) || alignment % sizeof(void *) != 0))
         return EINVAL;
     int saved = errno;
-    void *p = hak_alloc(size, alignment, NULL);
+    void *p = alloc(size, alignment);
     errno = saved;
     if (HAK_UNLIKELY(p == NULL))
         return ENOMEM;

@@ -10,10 +10,10 @@
  *       large           a run of units, or a mapping
  *       no memory       hak_purge, one retry, ENOMEM
  *   hak_free(p)
- *     this heap's tiny block, bin has room: push             <- the only fast exit
+ *     tiny block, its bin has room: push                     <- the only fast exit
  *     anything else     hak_free_slow(p)
  *       own heap        tiny_give: set the full list aside, ss_flush
- *       another heap    tiny_send: collect, ss_send_home
+ *       another heap    tiny_give_remote: keep the full list, or sort it, ss_send_home
  *       large           run or mapping; and every pointer that is none of ours: abort
  *
  * Nothing here asks "set up yet?", "ended?", "NULL?", "ours?" or "counting?": tiny.h (T3) makes

@@ -55,7 +55,10 @@ void *hak_realloc(void *p, size_t n)
     void *q = resize_large(p, n);
     if (q != NULL)
         return q;
-    q = hak_malloc(n);
+    /* Whoever grows a block will do so again: each move is by an eighth at least, so that a string
+     * which grows byte by byte is not copied at every 16th. Mid classes are further apart anyhow. */
+    size_t more = have + have / 8;
+    q = hak_malloc(n > have && more <= SS_TINY_MAX ? HAK_MAX(n, more) : n);
     if (q == NULL)
         return n <= have ? p : NULL; /* shrinking needs no memory to succeed */
     memcpy(q, p, HAK_MIN(have, n));

@@ -44,17 +44,13 @@ static unsigned class_of(size_t n)
     return n <= mid_max ? mid_class_of(n) : NO_CLASS;
 }
 
-/* The smallest class that holds n and whose blocks all start at multiples of align. */
+/* The smallest class that holds n > 0 and whose blocks all start at multiples of align: classes
+ * have 4 or more equal steps a doubling, so that a multiple of a power of two has a class of its
+ * size, or falls between such steps, all multiples of more. */
 static unsigned class_of_aligned(size_t n, size_t align)
 {
-    if (align <= 16)
-        return class_of(n);
-    if (align > SS_UNIT)
-        return NO_CLASS; /* slabs start at units */
-    unsigned c = class_of(HAK_MAX(n, align));
-    while (c < NO_CLASS && ss_classes[c].size % align != 0)
-        c++;
-    return c < NO_CLASS && ss_classes[c].size != 0 ? c : NO_CLASS;
+    return align <= SS_UNIT ? class_of(HAK_ALIGN_UP(n, align))
+                            : NO_CLASS; /* slabs start at units */
 }
 
 static void *alloc_class(unsigned class, bool *zero)
@@ -62,7 +58,7 @@ static void *alloc_class(unsigned class, bool *zero)
     struct tiny_cache *tc = cache_enter(0);
     if (tc == NULL)
         return NULL;
-    void *p = tiny_pop(&tc->bin[class]);
+    void *p = tiny_pop_any(tc, class);
     if (p == NULL && (p = tiny_refill(tc, class, zero)) != NULL && *zero)
         ss_link(p, NULL);
     cache_leave(tc);
@@ -104,11 +100,13 @@ void *hak_malloc_slow(size_t n)
 {
     /* The common ways here: a bin that ran empty, a size above 1 KiB. */
     struct tiny_cache *tc = tiny_self;
-    if (HAK_LIKELY(tc->heap != NULL && n <= mid_max)) {
+    if (HAK_LIKELY(n <= mid_max)) {
         unsigned class = class_of(n);
-        void *p = tiny_pop(&tc->bin[class]);
+        void *p = tiny_pop_any(tc, class);
+        if (HAK_LIKELY(p != NULL))
+            return p;
         bool zero;
-        if (p != NULL || (p = tiny_refill(tc, class, &zero)) != NULL)
+        if (tc->heap != NULL && (p = tiny_refill(tc, class, &zero)) != NULL)
             return p;
     }
     return hak_alloc(n, 1, NULL);
@@ -126,23 +124,23 @@ static void free_uncached(void *p, uint32_t word)
 {
     block_check(p, word);
     ss_link(p, NULL);
-    ss_flush(ss_heap_by_id(ss_word_heap(word)), p);
+    (void)ss_flush(ss_heap_by_id(ss_word_heap(word)), p);
 }
 
 HAK_FAST void free_to(struct tiny_cache *tc, void *p, uint32_t word)
 {
     block_check(p, word);
-    if (ss_word_heap(word) == ss_word_heap(tc->tag))
-        tiny_give(tc, ss_word_class(word), p);
-    else
-        tiny_send(tc, word, p);
+    unsigned class = ss_word_class(word);
+    if (ss_word_heap(word) != ss_word_heap(tc->tag))
+        tiny_give_remote(tc, class, p);
+    else if (!tiny_push_any(tc, class, p))
+        tiny_give(tc, class, p);
 }
 
 static HAK_SLOW void free_rare(void *p, uint32_t word)
 {
     if (ss_word_heap(word) == 0) {
-        if (p != NULL)
-            large_free(p, word);
+        large_free(p, word);
         return;
     }
     struct tiny_cache *tc = cache_enter(ss_word_heap(word));
@@ -156,7 +154,9 @@ static HAK_SLOW void free_rare(void *p, uint32_t word)
 
 void hak_free_slow(void *p)
 {
-    /* The common ways here: another heap's block, a full bin. */
+    /* The common ways here: no block at all, a mid block, a full list. */
+    if (p == NULL)
+        return;
     uint32_t word = ss_word(p);
     struct tiny_cache *tc = tiny_self;
     if (HAK_LIKELY(ss_word_heap(word) != 0 && tc->heap != NULL))

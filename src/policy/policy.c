@@ -14,7 +14,7 @@ enum {
     CAP_MAX_BLOCKS = 4096, /* of one list: a slab of the smallest class */
 };
 
-static const uint64_t PARK_DECAY_NS = 1000000000u;
+static const uint64_t PARK_DECAY_NS = 1000000000u, SWEEP_NS = 1000000u;
 
 static void batch_init(void)
 {
@@ -44,6 +44,7 @@ void policy_init(void)
     ss_params.refill_count = (unsigned)hak_opt.tiny_refill_count;
     tiny_params.parcel_max = (uint32_t)hak_opt.remote_batch;
     tiny_params.park_decay_ns = PARK_DECAY_NS;
+    tiny_params.sweep_ns = SWEEP_NS;
     atomic_store_explicit(&tiny_quota, (int64_t)hak_opt.cache_total, memory_order_relaxed);
     atomic_store_explicit(&large_params.threshold, hak_opt.large_threshold,
                           memory_order_relaxed);
@@ -59,7 +60,7 @@ void policy_init_bins(void)
             continue; /* too big for this superslab size */
         tiny_params.cap_max[c] =
             (uint32_t)HAK_MIN(hak_opt.tiny_cache / 2 / size, (uint64_t)CAP_MAX_BLOCKS);
-        tiny_params.out_max[c] = (uint32_t)HAK_MAX(
+        tiny_params.remote_max[c] = (uint32_t)HAK_MAX(
             HAK_MIN(hak_opt.remote_batch, (uint64_t)TINY_PARCEL_BYTES / size), (uint64_t)1);
     }
 }

@@ -13,13 +13,14 @@
  *     |
  *   ss_map.words[unit]          one 32-bit word a unit, outside the region, zero = nothing here
  *      31          12 11     5 4   0
- *     +--------------+--------+-----+   heap 0 is nobody: the low bits then hold a SS_WORD_*
- *     | heap id      | class  |  0  |   class << 5 is the offset of a 32-byte bin (tiny.h)
+ *     +--------------+--------+-----+   of its slab's units; heap 0 is nobody: a SS_WORD_*
+ *     | heap id      | class  | nth |   class << 5 is the offset of a 32-byte bin (tiny.h); nth:
  *     +--------------+--------+-----+
  *   units[unit]                 64 bytes a unit: the slab's or the run's own record
  *
  * Invariants (cited by assertions and tests):
- *   S1  words[u] names heap h and class c exactly while unit u belongs to a slab of c owned by h.
+ *   S1  words[u] names heap h, class c and n exactly while unit u is the nth (from 0) of a slab of c
+ *       owned by h.
  *   S2  slab: carved = nfree + nout, carved <= blocks; nout counts blocks outside the slab
  *       (held by the program, in a bin, or on their way home).
  *   S3  a slab is on its heap's list for the class exactly while nfree > 0 or carved < blocks.
@@ -50,7 +51,9 @@ enum {
     SS_TINY_MAX = 8192,           /* bytes */
     SS_CLASS_SHIFT = 5,           /* class << SS_CLASS_SHIFT in a word */
     SS_HEAP_SHIFT = 12,           /* heap id << SS_HEAP_SHIFT */
+    SS_WORD_NTH = (1 << SS_CLASS_SHIFT) - 1,
     SS_HEAPS_MAX = 4096,
+    SS_SUPERSLAB_MAX = 2 * 1024 * 1024, /* bytes */
     SS_NODES_MAX = 64,
     /* Words of heap 0. */
     SS_WORD_NONE = 0,
@@ -83,8 +86,8 @@ struct ss_class {
     uint32_t size;   /* bytes of a block */
     uint16_t units;  /* of a slab */
     uint16_t blocks; /* of a slab */
-    uint64_t magic;  /* ceil(2^64 / size): a multiple k of size, below 2^16, has
-                        k * magic mod 2^64 < 2^16, anything else >= magic
+    uint64_t magic;  /* ceil(2^64 / size): a multiple k of size, below 2^21, has
+                        k * magic mod 2^64 < 2^21, anything else >= magic - 2^21
                         (Lemire, Kaser, Kurz, "Faster remainder by direct computation", 2019) */
 };
 extern HAK_HIDDEN struct ss_class ss_classes[SS_NCLASS];
@@ -131,16 +134,14 @@ HAK_FAST unsigned ss_word_class(uint32_t word)
     return (word & ((1u << SS_HEAP_SHIFT) - 1)) >> SS_CLASS_SHIFT;
 }
 
-bool ss_mid_block_starts(const void *p, uint32_t word);
-
-/* Is p the first byte of a block of its slab? word = ss_word(p), of a heap > 0. Tiny blocks answer
- * without touching the slab's record, which may be another CPU's cache line. */
+/* Is p the first byte of a block of its slab? word = ss_word(p), of a heap > 0. Does not touch the
+ * slab's record, which may be another CPU's cache line. */
 HAK_FAST bool ss_block_starts(const void *p, uint32_t word)
 {
     const struct ss_class *k = &ss_classes[ss_word_class(word)];
-    size_t at = (uintptr_t)p % SS_UNIT; /* what is left behind the last block is none */
-    return HAK_LIKELY(k->magic != 0) ? at * k->magic < SS_UNIT && at + k->size <= SS_UNIT
-                                     : ss_mid_block_starts(p, word);
+    size_t at = (uintptr_t)p % SS_UNIT + ((size_t)(word & SS_WORD_NTH) << SS_UNIT_SHIFT);
+    return at * k->magic < SS_SUPERSLAB_MAX &&
+           at + k->size <= (size_t)k->units << SS_UNIT_SHIFT; /* the rest behind is no block */
 }
 
 /* ---- Chains: blocks linked through their first word. ---- */
@@ -261,9 +262,9 @@ void ss_heap_stats(struct ss_heap *h, struct ss_heap_stats *out);
 bool ss_refill(struct ss_heap *h, unsigned class, uint32_t want, struct ss_chain *out,
                bool *grew);
 
-/* Give blocks of this heap, of any class, linked, NULL at the end, back to their slabs.
- * Aborts on one that is already there. Takes the heap's lock. */
-void ss_flush(struct ss_heap *h, void *blocks);
+/* Give blocks of any class, linked, NULL at the end, back to their slabs. Returns those that are
+ * not this heap's, linked. Aborts on one that is already there. Takes the heap's lock. */
+void *ss_flush(struct ss_heap *h, void *blocks);
 
 /* Push lists of `bytes` to the heap that owns their blocks. Where that has let the queue grow to
  * 2 MiB, or to 64 KiB while it has no thread, also carries the queue to the slabs for it. */

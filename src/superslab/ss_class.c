@@ -17,7 +17,6 @@ void ss_classes_init(void)
 {
     for (unsigned c = 1; c < SS_TINY_NCLASS; c++) {
         ss_class_define(c, class_size(c), 1);
-        ss_classes[c].magic = UINT64_MAX / ss_classes[c].size + 1;
     }
 }
 
@@ -25,14 +24,8 @@ void ss_class_define(unsigned class, uint32_t size, unsigned units)
 {
     HAK_ASSERT(class < SS_NCLASS && units > 0 && size <= units * (size_t)SS_UNIT);
     HAK_ASSERT(units * SS_UNIT <= ss_params.superslab_bytes);
-    ss_classes[class] = (struct ss_class){
-        .size = size, .units = (uint16_t)units, .blocks = (uint16_t)(units * SS_UNIT / size)};
-}
-
-bool ss_mid_block_starts(const void *p, uint32_t word)
-{
-    const struct ss_class *k = &ss_classes[ss_word_class(word)];
-    const struct ss_slab *s = ss_slab_of(p);
-    size_t offset = (size_t)((const char *)p - ss_unit_address(ss_slab_unit(s)));
-    return offset % k->size == 0 && offset / k->size < s->blocks;
+    ss_classes[class] = (struct ss_class){.size = size,
+                                          .units = (uint16_t)units,
+                                          .blocks = (uint16_t)(units * SS_UNIT / size),
+                                          .magic = UINT64_MAX / size + 1};
 }

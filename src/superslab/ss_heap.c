@@ -169,22 +169,34 @@ static void *blocks_splice(struct ss_heap *h, void *blocks)
     return next;
 }
 
-static void blocks_give_locked(struct ss_heap *h, void *blocks)
+/* Returns the blocks of other heaps. */
+static void *blocks_give_locked(struct ss_heap *h, void *blocks)
 {
-    while (blocks != NULL)
-        blocks = blocks_splice(h, blocks);
+    void *others = NULL;
+    while (blocks != NULL) {
+        if (HAK_LIKELY(ss_word_heap(ss_word(blocks)) == h->id)) {
+            blocks = blocks_splice(h, blocks);
+        } else { /* whose slab's record is other CPUs' to read */
+            void *next = ss_next(blocks);
+            ss_link(blocks, others);
+            others = blocks;
+            blocks = next;
+        }
+    }
     h->stats.flushes++;
     if (HAK_UNLIKELY(ss_heap_dirty_due(h)))
         (void)ss_superslabs_purge_locked(h, ss_params.purge_interval_ns == 0);
+    return others;
 }
 
-void ss_flush(struct ss_heap *h, void *blocks)
+void *ss_flush(struct ss_heap *h, void *blocks)
 {
     os_lock(&h->lock);
-    blocks_give_locked(h, blocks);
+    void *others = blocks_give_locked(h, blocks);
     if (HAK_CFG_DEBUG >= 2)
         ss_slabs_validate(h);
     os_unlock(&h->lock);
+    return others;
 }
 
 /* ---- The way home. ---- */
@@ -195,7 +207,8 @@ static void queue_carry_locked(struct ss_heap *h)
     h->stats.remote_takes += list != NULL;
     while (list != NULL) {
         void *next = ss_list_next(list);
-        blocks_give_locked(h, list);
+        void *others = blocks_give_locked(h, list);
+        HAK_CHECK_POINTER(others == NULL, "superslab: freed block was written to", others);
         list = next;
     }
 }

@@ -17,6 +17,7 @@ enum {
     QUOTA_STEP = 1 << 20, /* bytes of spare lists borrowed at a time */
     GATHER_MAX = 256,     /* lists taken in at a time: no malloc takes for ever */
     WHOLE_MIN = 4,        /* blocks in a list that is kept as one */
+    USE_MIN_BYTES = 1024, /* of other heaps' blocks that are used instead of own ones */
 };
 
 static uint32_t cap_start(unsigned class)
@@ -30,7 +31,8 @@ static uint32_t cap_start(unsigned class)
 static void bin_room_set(struct tiny_cache *tc, unsigned class, uint32_t held)
 {
     tc->full[class] = HAK_MAX(tc->cap[class], held);
-    tc->bin[class].room = (uint64_t)(tc->full[class] - held) << TINY_ROOM_SHIFT; /* T2 */
+    *tiny_room(&tc->bin[class], class) = (uint64_t)(tc->full[class] - held)
+                                         << TINY_ROOM_SHIFT; /* T2 */
 }
 
 /* The slow-start rule: every miss that reaches the heap doubles what the bin may hold. */
@@ -39,59 +41,96 @@ static void cap_grow(struct tiny_cache *tc, unsigned class)
     tc->cap[class] = HAK_MIN(HAK_MAX(tc->cap[class] * 2, 1u), tiny_params.cap_max[class]);
 }
 
+static uint32_t room_left(const struct tiny_bin *bin, unsigned class)
+{
+    return (uint32_t)(*tiny_room((struct tiny_bin *)bin, class) >> TINY_ROOM_SHIFT);
+}
+
+static uint32_t bin_count(const struct tiny_cache *tc, unsigned class)
+{
+    return tc->full[class] - room_left(&tc->bin[class], class);
+}
+
 static void cap_shrink(struct tiny_cache *tc, unsigned class)
 {
-    uint32_t held = tc->full[class] - (uint32_t)(tc->bin[class].room >> TINY_ROOM_SHIFT);
+    uint32_t held = bin_count(tc, class);
     tc->cap[class] = HAK_MAX(tc->cap[class] / 2, cap_start(class));
     bin_room_set(tc, class, held);
 }
 
+/* ---- Other heaps' blocks. ---- */
+
+static void parcel_close(struct tiny_parcel *m)
+{
+    if (m->open == NULL)
+        return;
+    ss_list_note_set(m->open, m->first, m->count);
+    if (m->first == NULL)
+        m->last = m->open;
+    m->first = m->open;
+    m->open = NULL;
+    m->count = 0;
+}
+
 static void parcel_send(struct tiny_parcel *m)
 {
+    parcel_close(m);
     if (m->first == NULL)
         return;
-    struct tiny_parcel sent = *m;
-    *m = (struct tiny_parcel){.heap = m->heap};
-    ss_send_home(sent.heap, sent.first, sent.last, sent.bytes);
+    ss_send_home(ss_word_heap(m->word), m->first, m->last, m->bytes);
+    *m = (struct tiny_parcel){.word = m->word};
 }
 
-void tiny_out_pack(struct tiny_cache *tc, struct tiny_out *o)
+/* Blocks that are not this heap's, on their way home. */
+static void blocks_send(struct tiny_cache *tc, void *blocks)
 {
-    if (o->count == 0)
-        return;
-    unsigned heap = ss_word_heap(o->word);
-    struct tiny_parcel *m = &tc->parcel[heap % TINY_NPARCELS];
-    if (m->heap != heap) {
-        parcel_send(m);
-        m->heap = heap;
+    for (void *next; blocks != NULL; blocks = next) {
+        next = ss_next(blocks);
+        uint32_t word = ss_word(blocks) & ~(uint32_t)SS_WORD_NTH;
+        struct tiny_parcel *m = &tc->parcel[ss_word_heap(word) % TINY_NPARCELS];
+        if (m->word != word) {
+            if (ss_word_heap(m->word) != ss_word_heap(word))
+                parcel_send(m);
+            else
+                parcel_close(m);
+            m->word = word;
+        }
+        ss_link(blocks, m->open);
+        m->open = blocks;
+        m->count++;
+        m->blocks++;
+        m->bytes += ss_classes[ss_word_class(word)].size;
+        if (m->blocks >= tiny_params.parcel_max || m->bytes >= TINY_PARCEL_BYTES)
+            parcel_send(m);
     }
-    ss_list_note_set(o->head, m->first, o->count);
-    if (m->first == NULL)
-        m->last = o->head;
-    m->first = o->head;
-    m->blocks += o->count;
-    m->bytes += o->count * (size_t)ss_classes[ss_word_class(o->word)].size;
-    o->head = NULL;
-    o->count = 0;
-    if (m->blocks >= tiny_params.parcel_max || m->bytes >= TINY_PARCEL_BYTES)
-        parcel_send(m);
 }
 
-static void outs_flush(struct tiny_cache *tc)
+static uint32_t remote_count(const struct tiny_cache *tc, unsigned class)
 {
-    for (unsigned i = 0; i < TINY_NOUT; i++)
-        tiny_out_pack(tc, &tc->out[i]);
+    return tiny_params.remote_max[class] - room_left(&tc->remote[class], class);
+}
+
+static void *remote_take(struct tiny_cache *tc, unsigned class)
+{
+    struct tiny_bin *bin = &tc->remote[class];
+    void *list = bin->head;
+    bin->head = NULL;
+    *tiny_room(bin, class) = (uint64_t)tiny_params.remote_max[class] << TINY_ROOM_SHIFT;
+    return list;
+}
+
+static void parcels_send(struct tiny_cache *tc)
+{
     unsigned n = HAK_MIN(ss_nheaps() + 1, (unsigned)TINY_NPARCELS);
     for (unsigned i = 0; i < n; i++)
         parcel_send(&tc->parcel[i]);
 }
 
-static void list_flush(struct tiny_cache *tc, void **list)
+/* To their slabs, or on their way home. */
+static void blocks_flush(struct tiny_cache *tc, void *blocks)
 {
-    void *blocks = *list;
-    *list = NULL;
     if (blocks != NULL)
-        ss_flush(tc->heap, blocks);
+        blocks_send(tc, ss_flush(tc->heap, blocks));
 }
 
 /* ---- Spare lists: a stack. ---- */
@@ -139,7 +178,7 @@ static void spares_flush(struct tiny_cache *tc, unsigned class, uint32_t keep)
     while (list != NULL) {
         void *next = ss_list_next(list);
         spare_left(tc, class, list);
-        ss_flush(tc->heap, list);
+        blocks_flush(tc, list);
         list = next;
     }
 }
@@ -195,8 +234,10 @@ static void spare_add(struct tiny_cache *tc, unsigned class, void *list, uint32_
 
 static void bin_flush(struct tiny_cache *tc, unsigned class)
 {
-    list_flush(tc, &tc->bin[class].head);
+    blocks_flush(tc, tc->bin[class].head);
+    tc->bin[class].head = NULL;
     spares_flush(tc, class, 0);
+    blocks_send(tc, remote_take(tc, class));
     tc->spares_max[class] = 1;
     tc->cap[class] = cap_start(class);
     bin_room_set(tc, class, 0);
@@ -204,10 +245,11 @@ static void bin_flush(struct tiny_cache *tc, unsigned class)
 
 /* A push or a pop changes it. Pushes and pops that cancel out do not: such a bin looks idle, and
  * pays for it with one refill. */
-static uint32_t bin_mark(const struct tiny_bin *bin)
+static uint32_t bin_mark(const struct tiny_cache *tc, unsigned class)
 {
-    return (uint32_t)((uintptr_t)bin->head >> 4) ^ (uint32_t)(bin->room >> TINY_ROOM_SHIFT)
-                                                       << 20;
+    const struct tiny_bin *bin = &tc->bin[class], *remote = &tc->remote[class];
+    return (uint32_t)((uintptr_t)remote->head >> 4) ^ (uint32_t)((uintptr_t)bin->head >> 4) ^
+           room_left(bin, class) << 20;
 }
 
 /* What is idle decays. A bin that has not moved since the last sweep is emptied: a few cached
@@ -218,9 +260,9 @@ static void cache_sweep(struct tiny_cache *tc)
 {
     for (unsigned c = 1; c < SS_NCLASS; c++) {
         struct tiny_bin *bin = &tc->bin[c];
-        if (bin->head == NULL && bin->spare == NULL)
+        if (bin->head == NULL && bin->spare == NULL && tc->remote[c].head == NULL)
             continue;
-        if (!tc->moved[c] && bin_mark(bin) == tc->mark[c]) {
+        if (!tc->moved[c] && bin_mark(tc, c) == tc->mark[c]) {
             bin_flush(tc, c);
         } else if (tc->spares_low[c] > 0) {
             if (tc->spares_low[c] == tc->spares[c])
@@ -229,18 +271,23 @@ static void cache_sweep(struct tiny_cache *tc)
             uint32_t lists = (tc->spares[c] + tc->cap[c] - 1) / HAK_MAX(tc->cap[c], 1u);
             tc->spares_max[c] = (uint16_t)HAK_MIN(HAK_MAX(lists, 1u), (uint32_t)SPARES_MAX);
         }
-        tc->mark[c] = bin_mark(bin);
+        tc->mark[c] = bin_mark(tc, c);
         tc->spares_low[c] = tc->spares[c];
         tc->missed[c] = tc->moved[c] = false;
     }
     quota_return(tc);
-    outs_flush(tc);
+    parcels_send(tc);
 }
 
 static void cache_tick(struct tiny_cache *tc)
 {
-    if (HAK_UNLIKELY(++tc->ticks % SWEEP_TICKS == 0) && tiny_params.adapt)
+    if (HAK_LIKELY(++tc->ticks % SWEEP_TICKS != 0) || !tiny_params.adapt)
+        return;
+    uint64_t now = os_now_ns();
+    if (now - tc->swept_ns >= tiny_params.sweep_ns) {
+        tc->swept_ns = now;
         cache_sweep(tc);
+    }
 }
 
 /* The region had to grow: before it does so again, collect what nobody uses. */
@@ -258,14 +305,15 @@ void tiny_give(struct tiny_cache *tc, unsigned class, void *p)
     HAK_CHECK_POINTER(p != bin->head && p != bin->spare, "tiny: block freed twice", p);
     if (tc->cap[class] == 0) { /* cap_max is 0: nothing of this class is kept */
         ss_link(p, NULL);
-        ss_flush(tc->heap, p);
+        (void)ss_flush(tc->heap, p);
         return;
     }
-    if (bin->room < TINY_ROOM_ONE) {
+    uint64_t *room = tiny_room(bin, class);
+    if (*room < TINY_ROOM_ONE) {
         tc->moved[class] = true;
         cache_tick(tc);
     }
-    if (bin->room < TINY_ROOM_ONE) { /* still: a sweep may have made room */
+    if (*room < TINY_ROOM_ONE) { /* still: a sweep may have made room */
         void *list = bin->head;
         uint32_t count = tc->full[class];
         bin->head = NULL;
@@ -274,7 +322,66 @@ void tiny_give(struct tiny_cache *tc, unsigned class, void *p)
     }
     ss_link(p, bin->head);
     bin->head = p;
-    bin->room -= TINY_ROOM_ONE;
+    *room -= TINY_ROOM_ONE;
+}
+
+/* What there is of other heaps' blocks, but those of another node: they are sent home. */
+static void *remote_take_near(struct tiny_cache *tc, unsigned class, uint32_t *count)
+{
+    *count = remote_count(tc, class);
+    void *list = remote_take(tc, class), *near = NULL, *far = NULL;
+    if (HAK_LIKELY(os_nnodes() == 1))
+        return list;
+    for (void *next; list != NULL; list = next) {
+        next = ss_next(list);
+        bool is_near = ss_heap_by_id(ss_word_heap(ss_word(list)))->node == tc->node;
+        ss_link(list, is_near ? near : far);
+        *(is_near ? &near : &far) = list;
+        *count -= !is_near;
+    }
+    blocks_send(tc, far);
+    return near;
+}
+
+/* May a list of other heaps' blocks stay? Where threads exchange blocks, what one frees is what it
+ * needs next, and lies in its CPU's cache. */
+static bool remote_stays(const struct tiny_cache *tc, unsigned class, uint32_t count)
+{
+    return tc->cap[class] != 0 && count * (size_t)ss_classes[class].size >= USE_MIN_BYTES &&
+           (tc->missed[class] || tc->spares[class] + count <= spares_room(tc, class));
+}
+
+void tiny_give_remote(struct tiny_cache *tc, unsigned class, void *p)
+{
+    struct tiny_bin *bin = &tc->remote[class];
+    HAK_CHECK_POINTER(p != bin->head, "tiny: block freed twice", p);
+    uint64_t *room = tiny_room(bin, class);
+    if (*room < TINY_ROOM_ONE) {
+        tc->moved[class] = true;
+        cache_tick(tc);
+    }
+    if (*room < TINY_ROOM_ONE) { /* still: a sweep may have made room */
+        uint32_t count;
+        void *list = remote_take_near(tc, class, &count);
+        if (remote_stays(tc, class, count))
+            spare_add(tc, class, list, count);
+        else
+            blocks_send(tc, list);
+    }
+    ss_link(p, bin->head);
+    bin->head = p;
+    *room -= TINY_ROOM_ONE;
+}
+
+/* The bin and its stack are empty: use what other heaps' blocks there are. */
+static bool remote_use(struct tiny_cache *tc, unsigned class)
+{
+    uint32_t count = remote_count(tc, class);
+    if (tc->cap[class] == 0 || count * (size_t)ss_classes[class].size < USE_MIN_BYTES)
+        return false;
+    tc->bin[class].head = remote_take_near(tc, class, &count);
+    bin_room_set(tc, class, count);
+    return count > 0;
 }
 
 /* A list that came home: whole where it is long enough to be worth a refill of its own. */
@@ -285,7 +392,7 @@ static void list_receive(struct tiny_cache *tc, void *list)
                       "tiny: freed block was written to", list);
     unsigned class = ss_word_class(word);
     if (tc->cap[class] == 0) {
-        ss_flush(tc->heap, list);
+        (void)ss_flush(tc->heap, list);
     } else if (count >= WHOLE_MIN) {
         tc->moved[class] = true;
         spare_add(tc, class, list, count);
@@ -323,12 +430,12 @@ void *tiny_refill(struct tiny_cache *tc, unsigned class, bool *zero)
     *zero = false;
     tc->moved[class] = true;
     cache_tick(tc);
-    if (bin->spare == NULL)
+    if (bin->spare == NULL && !remote_use(tc, class))
         gather(tc);
     if (bin->head == NULL && bin->spare != NULL)
         spare_pop(tc, class);
     if (bin->head != NULL)
-        return tiny_pop(bin);
+        return tiny_pop_any(tc, class);
     struct ss_chain chain;
     bool grew;
     if (tc->missed[class] || tc->cap[class] == 0)
@@ -342,7 +449,7 @@ void *tiny_refill(struct tiny_cache *tc, unsigned class, bool *zero)
     bin->head = ss_next(p);
     bin_room_set(tc, class, chain.count - 1);
     if (HAK_UNLIKELY(tc->cap[class] == 0)) /* nothing is kept: the rest goes back at once */
-        list_flush(tc, &bin->head);
+        bin_flush(tc, class);
     if (HAK_UNLIKELY(grew))
         unused_collect(tc);
     return p;
@@ -353,41 +460,51 @@ void tiny_flush(struct tiny_cache *tc)
     for (unsigned c = 0; c < SS_NCLASS; c++)
         bin_flush(tc, c);
     while (tc->inbox != NULL)
-        ss_flush(tc->heap, inbox_pop(tc));
-    outs_flush(tc);
+        (void)ss_flush(tc->heap, inbox_pop(tc));
+    parcels_send(tc);
     quota_return(tc);
 }
 
-static void list_validate(const struct tiny_cache *tc, unsigned class, const void *list)
+static void list_validate(unsigned class, const void *list)
 {
     for (const void *b = list; b != NULL; b = ss_next(b))
-        HAK_CHECK_POINTER(ss_word(b) == (tc->tag | class << SS_CLASS_SHIFT) &&
-                              ss_block_starts(b, ss_word(b)), /* T1 */
-                          "tiny: foreign block in a bin", b);
+        HAK_CHECK_POINTER(ss_word_class(ss_word(b)) == class && ss_block_starts(b, ss_word(b)),
+                          "tiny: foreign block in a bin", b); /* T1 */
 }
 
 void tiny_validate(const struct tiny_cache *tc)
 {
     for (unsigned c = 0; c < SS_NCLASS; c++) {
         uint32_t n = 0;
-        list_validate(tc, c, tc->bin[c].head);
+        list_validate(c, tc->bin[c].head);
         for (const void *b = tc->bin[c].head; b != NULL; b = ss_next(b))
             n++;
-        HAK_CHECK(n == tc->full[c] - (tc->bin[c].room >> TINY_ROOM_SHIFT), /* T2 */
-                  "tiny: bin's room is wrong");
+        HAK_CHECK(n == bin_count(tc, c), "tiny: bin's room is wrong"); /* T2 */
         n = 0;
         for (const void *list = tc->bin[c].spare; list != NULL; list = ss_list_next(list)) {
-            list_validate(tc, c, list);
+            list_validate(c, list);
             n += ss_list_count(list);
         }
         HAK_CHECK(n == tc->spares[c], "tiny: spare blocks miscounted"); /* T5 */
+        n = 0;
+        list_validate(c, tc->remote[c].head);
+        for (const void *b = tc->remote[c].head; b != NULL; b = ss_next(b), n++)
+            HAK_CHECK_POINTER(ss_word_heap(ss_word(b)) != tc->heap->id, /* T1 */
+                              "tiny: own block among other heaps'", b);
+        HAK_CHECK(n == remote_count(tc, c), "tiny: other heaps' blocks miscounted");
     }
-    for (unsigned i = 0; i < TINY_NOUT; i++) {
-        const struct tiny_out *o = &tc->out[i];
+    for (unsigned i = 0; i < TINY_NPARCELS; i++) {
+        const struct tiny_parcel *m = &tc->parcel[i];
         uint32_t n = 0;
-        for (const void *b = o->head; b != NULL; b = ss_next(b), n++)
-            HAK_CHECK_POINTER(ss_word(b) == o->word, /* T4 */
+        for (const void *b = m->open; b != NULL; b = ss_next(b), n++)
+            HAK_CHECK_POINTER((ss_word(b) & ~(uint32_t)SS_WORD_NTH) == m->word, /* T4 */
                               "tiny: list on its way home is damaged", b);
-        HAK_CHECK(n == o->count, "tiny: blocks on their way home miscounted");
+        HAK_CHECK(n == m->count, "tiny: blocks on their way home miscounted");
+        for (const void *list = m->first; list != NULL; list = ss_list_next(list)) {
+            HAK_CHECK_POINTER(ss_word_heap(ss_word(list)) == ss_word_heap(m->word), /* T4 */
+                              "tiny: list in another heap's parcel", list);
+            n += ss_list_count(list);
+        }
+        HAK_CHECK(n == m->blocks, "tiny: blocks in a parcel miscounted");
     }
 }

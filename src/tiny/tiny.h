@@ -14,24 +14,30 @@
  *                       | magic: ceil(2^64 / size)    |      +----+   +----+
  *                       | spare: full lists, a stack --|--->  ...
  *                       +-----------------------------+
- *             out[]     | blocks of other heaps, collected by owner and class
+ *             remote[c] | the same, for blocks of other heaps that this thread has freed
  *             parcel[]  | lists of them that go home together, by owner
  *                       +-----------------------------+
  *
- * free(p) computes x = word(p) ^ tag. Below TINY_FAST_END it is the offset of p's bin, and p is a
- * block of this thread's heap; for every other pointer in the world it is larger. Then one
- * comparison asks both "has the bin room?" and "is p the first byte of a block?": the offset in
- * the slab times magic, modulo 2^64, is below 2^16 for a multiple of the size and at least 2^51
- * otherwise, and room is kept in units of 2^17.
+ * free(p) computes x = word(p) ^ tag. Its class bits are the offset of p's bin among its kind;
+ * the heap bits are zero for a block of this thread's heap, and choose the kind without a branch:
+ * whose a block is, is as good as random where threads exchange them. Then one comparison asks
+ * both "has the bin room?" and "is p the first byte of a block?": the offset in the slab times
+ * magic, modulo 2^64, is below 2^16 for a multiple of the size and at least 2^51 otherwise, and
+ * room is kept in units of 2^17. Whatever is no tiny block has a class whose bins have no room.
+ *
+ * Other heaps' blocks do not become this thread's at once: of a few, the neighbours on the same
+ * cache lines may be in use elsewhere. A list of them is used where this thread runs out of its
+ * own, or has use for more; else it goes home.
  *
  * Invariants:
- *   T1  head, spare: NULL, or blocks of class c of this cache's heap that no program holds.
+ *   T1  bin[c].head, spare: NULL, or blocks of class c that no program holds. remote[c].head: those
+ *       of other heaps.
  *   T2  room: how many more blocks tiny_push may add, times TINY_ROOM_ONE. What one refill brings
  *       may be longer than the capacity (a slab's whole free list): it is kept, and as many may come back until the bin runs empty; then the capacity holds again.
- *   T3  tiny_self is never NULL. A thread not set up, or ended, points to a cache of zeros whose
- *       tag matches no word: every list is empty, no free is local.
- *   T4  out[i]: count blocks of the heap and class in word, none of them this cache's heap's.
- *       parcel[i]: lists of one heap's blocks.
+ *   T3  tiny_self is never NULL. A thread not set up, or ended, points to a cache of zeros: every
+ *       list is empty, no bin has room.
+ *   T4  parcel[i]: lists of one heap's blocks, not this cache's heap's; open: count blocks of the
+ *       heap and class in word.
  *   T5  spares: blocks in the lists on the stack at spare. What is on stacks beyond one full list a
  *       class stays within what all caches together may borrow.
  *
@@ -45,41 +51,41 @@
 
 enum {
     TINY_ROOM_SHIFT = 17,
-    TINY_FAST_END = SS_TINY_NCLASS << SS_CLASS_SHIFT,
-    TINY_NOUT = 256,
+    TINY_OFFSET_MASK = ((1 << SS_HEAP_SHIFT) - 1) & ~((1 << SS_CLASS_SHIFT) - 1),
     TINY_NPARCELS = 256,
     TINY_PARCEL_BYTES = 32 * 1024, /* is sent home */
 };
 #define TINY_ROOM_ONE ((uint64_t)1 << TINY_ROOM_SHIFT)
 
 struct tiny_bin {
-    void *head;     /* [owner] T1 */
-    uint64_t room;  /* [owner] T2 */
-    uint64_t magic; /* [const] 0 for classes whose slabs have several units */
-    void *spare;    /* [owner] T1 */
+    void *head;    /* [owner] T1 */
+    uint64_t room; /* [owner] T2; 0 for mid classes: their blocks take the slow way */
+    union {
+        uint64_t magic;    /* [const] tiny classes */
+        uint64_t mid_room; /* [owner] T2 */
+    };
+    void *spare; /* [owner] T1 */
 };
 static_assert(sizeof(struct tiny_bin) == 1 << SS_CLASS_SHIFT,
               "a word's class is a bin's offset");
 
-struct tiny_out { /* T4 */
+struct tiny_parcel { /* T4 */
     uint32_t word;
     uint32_t count;
-    void *head;
-};
-
-struct tiny_parcel { /* T4 */
-    uint32_t heap;   /* id */
-    uint32_t blocks; /* in all its lists */
-    size_t bytes;
-    void *first, *last;
+    void *open;      /* the list that blocks are added to */
+    uint32_t blocks; /* in all lists */
+    uint32_t bytes;
+    void *first, *last; /* the lists before it */
 };
 
 struct tiny_cache {
     uint32_t tag;         /* [const] T3 */
     uint32_t ticks;       /* slow operations so far */
+    uint64_t swept_ns;    /* when it was swept last */
     struct ss_heap *heap; /* [const] */
     void *inbox;          /* lists that came home and are not in their bins yet */
     _Alignas(HAK_LINE) struct tiny_bin bin[SS_NCLASS];
+    struct tiny_bin remote[SS_NCLASS]; /* spare is not used */
     /* Slow paths only. */
     uint32_t cap[SS_NCLASS];        /* blocks a list may hold */
     uint32_t full[SS_NCLASS];       /* blocks in the list when its room is 0 */
@@ -97,17 +103,18 @@ struct tiny_cache {
     uint64_t parked_ns;                                /* since when; 0: not on a list */
     uint32_t node;                                     /* [const] of the heap */
     bool parked_empty;                                 /* emptied while parked */
-    _Alignas(HAK_LINE) struct tiny_out out[TINY_NOUT]; /* by heap id and class, modulo */
-    struct tiny_parcel parcel[TINY_NPARCELS];          /* by heap id, modulo */
+    _Alignas(HAK_LINE) struct tiny_parcel parcel[TINY_NPARCELS]; /* by heap id, modulo */
 };
 
 /* Numbers handed down by policy before the first cache; constant afterwards. */
 struct tiny_params {
     uint32_t cap_max[SS_NCLASS]; /* blocks in one list; a bin has one, and spare ones */
-    uint32_t out_max[SS_NCLASS]; /* blocks collected of an owner and class, >= 1 */
-    uint32_t parcel_max;         /* blocks collected for an owner, then sent home, >= 1 */
-    bool adapt;                  /* capacities start small and grow with misses */
-    uint64_t park_decay_ns;      /* a cache parked longer is emptied */
+    uint32_t
+        remote_max[SS_NCLASS]; /* blocks in the list of a remote bin, >= 1; 0: no such class */
+    uint32_t parcel_max;       /* blocks collected for an owner, then sent home, >= 1 */
+    bool adapt;                /* capacities start small and grow with misses */
+    uint64_t sweep_ns;         /* at least this between two sweeps of a cache */
+    uint64_t park_decay_ns;    /* a cache parked longer is emptied */
 };
 extern struct tiny_params tiny_params;
 
@@ -128,10 +135,9 @@ void tiny_init(void);
  * and return one block. *zero: its contents, but for the first word, are known to be zero. NULL:
  * no memory. */
 HAK_NOINLINE void *tiny_refill(struct tiny_cache *tc, unsigned class, bool *zero);
-/* Put back p, a checked block of tc's own heap, whether or not its bin has room. */
+/* Put back p, a checked block, whether or not its bin has room: of tc's own heap, or another's. */
 HAK_NOINLINE void tiny_give(struct tiny_cache *tc, unsigned class, void *p);
-/* What o has collected becomes a list of its owner's parcel, which goes home when it is large. */
-HAK_NOINLINE void tiny_out_pack(struct tiny_cache *tc, struct tiny_out *o);
+HAK_NOINLINE void tiny_give_remote(struct tiny_cache *tc, unsigned class, void *p);
 /* Empty every list of tc. */
 void tiny_flush(struct tiny_cache *tc);
 
@@ -173,6 +179,7 @@ HAK_FAST struct tiny_bin *tiny_bin_of(struct tiny_cache *tc, size_t n)
     return tiny_bin_at(tc, (n + 15) / 16 << SS_CLASS_SHIFT);
 }
 
+/* Of a tiny class. */
 HAK_FAST void *tiny_pop(struct tiny_bin *bin)
 {
     void *p = bin->head;
@@ -183,35 +190,52 @@ HAK_FAST void *tiny_pop(struct tiny_bin *bin)
     return p;
 }
 
-HAK_FAST bool tiny_push(struct tiny_cache *tc, void *p)
+HAK_FAST uint64_t *tiny_room(struct tiny_bin *bin, unsigned class)
 {
-    uint32_t offset = ss_word(p) ^ tc->tag;
-    if (HAK_UNLIKELY(offset >= TINY_FAST_END))
+    return class < SS_TINY_NCLASS ? &bin->room : &bin->mid_room;
+}
+
+/* Of any class. */
+HAK_FAST void *tiny_pop_any(struct tiny_cache *tc, unsigned class)
+{
+    struct tiny_bin *bin = &tc->bin[class];
+    void *p = bin->head;
+    if (HAK_LIKELY(p != NULL)) {
+        bin->head = ss_next(p);
+        *tiny_room(bin, class) += TINY_ROOM_ONE;
+    }
+    return p;
+}
+
+/* Of any class and tc's own heap, checked. */
+HAK_FAST bool tiny_push_any(struct tiny_cache *tc, unsigned class, void *p)
+{
+    struct tiny_bin *bin = &tc->bin[class];
+    uint64_t *room = tiny_room(bin, class);
+    if (*room < TINY_ROOM_ONE || p == bin->head)
         return false;
-    struct tiny_bin *bin = tiny_bin_at(tc, offset);
-    if (HAK_UNLIKELY((uintptr_t)p % SS_UNIT * bin->magic >= bin->room))
-        return false;
-    __asm__("" : "+m"(bin->room)); /* subtract in memory: gcc 12 would keep the copy compared */
-    bin->room -= TINY_ROOM_ONE;
+    *room -= TINY_ROOM_ONE;
     ss_link(p, bin->head);
     bin->head = p;
     return true;
 }
 
-/* Put p, a checked block of another heap, on its way home. */
-HAK_FAST void tiny_send(struct tiny_cache *tc, uint32_t word, void *p)
+/* Of any heap and a tiny class, where the bin has room. Everything else is refused. */
+HAK_FAST bool tiny_push(struct tiny_cache *tc, void *p)
 {
-    unsigned class = ss_word_class(word);
-    struct tiny_out *o = &tc->out[(class + 29 * ss_word_heap(word)) % TINY_NOUT];
-    if (HAK_UNLIKELY(o->word != word)) {
-        tiny_out_pack(tc, o);
-        o->word = word;
-    }
-    HAK_CHECK_POINTER(p != o->head, "tiny: block freed twice", p);
-    ss_link(p, o->head);
-    o->head = p;
-    if (HAK_UNLIKELY(++o->count >= tiny_params.out_max[class]))
-        tiny_out_pack(tc, o);
+    uint32_t x = ss_word(p) ^ tc->tag;
+    struct tiny_bin *bin = tiny_bin_at(tc, (x & TINY_OFFSET_MASK) +
+                                               (x >= 1u << SS_HEAP_SHIFT ? sizeof tc->bin : 0));
+    if (HAK_UNLIKELY((uintptr_t)p % SS_UNIT * bin->magic >= bin->room))
+        return false;
+    void *head = bin->head;
+    if (HAK_UNLIKELY(p == head)) /* freed twice */
+        return false;
+    __asm__("" : "+m"(bin->room)); /* subtract in memory: gcc 12 would keep the copy compared */
+    bin->room -= TINY_ROOM_ONE;
+    ss_link(p, head);
+    bin->head = p;
+    return true;
 }
 
 #endif /* HAK_TINY_H */

@@ -12,8 +12,8 @@
 
 #include <limits.h>
 
-const struct tiny_cache tiny_cache_none = {.tag = UINT32_MAX};
-const struct tiny_cache tiny_cache_ended = {.tag = UINT32_MAX};
+const struct tiny_cache tiny_cache_none;
+const struct tiny_cache tiny_cache_ended;
 HAK_TLS struct tiny_cache *tiny_self = (struct tiny_cache *)&tiny_cache_none;
 
 static const unsigned ANY_NODE = UINT_MAX;
@@ -111,8 +111,8 @@ static struct tiny_cache *cache_create(unsigned node)
     tc->tag = h->id << SS_HEAP_SHIFT;
     tc->heap = h;
     tc->node = h->node;
-    for (unsigned c = 0; c < SS_NCLASS; c++)
-        tc->bin[c].magic = ss_classes[c].magic;
+    for (unsigned c = 0; c < SS_TINY_NCLASS; c++)
+        tc->bin[c].magic = tc->remote[c].magic = ss_classes[c].magic;
     tiny_flush(tc); /* nothing to flush yet: sets capacities and rooms */
     struct park *p = park_of(tc);
     os_lock(&all_lock);
@@ -234,10 +234,9 @@ static size_t cache_bytes(const struct tiny_cache *tc)
 {
     size_t bytes = 0;
     for (unsigned c = 0; c < SS_NCLASS; c++)
-        bytes += list_bytes(tc->bin[c].head, ss_classes[c].size);
+        bytes += list_bytes(tc->bin[c].head, ss_classes[c].size) +
+                 list_bytes(tc->remote[c].head, ss_classes[c].size);
     bytes += tc->spare_bytes;
-    for (unsigned i = 0; i < TINY_NOUT; i++)
-        bytes += tc->out[i].count * (size_t)ss_classes[ss_word_class(tc->out[i].word)].size;
     for (unsigned i = 0; i < TINY_NPARCELS; i++)
         bytes += tc->parcel[i].bytes;
     for (const void *list = tc->inbox; list != NULL; list = ss_list_next(list))
@@ -282,13 +281,11 @@ void tiny_fork_end(void)
 static void cache_abandon(struct tiny_cache *tc)
 {
     for (unsigned c = 0; c < SS_NCLASS; c++) {
-        tc->bin[c].head = tc->bin[c].spare = NULL;
+        tc->bin[c].head = tc->bin[c].spare = tc->remote[c].head = NULL;
         tc->spares[c] = 0;
     }
     tc->spare_bytes = 0;
     tc->inbox = NULL;
-    for (unsigned i = 0; i < TINY_NOUT; i++)
-        tc->out[i] = (struct tiny_out){0};
     for (unsigned i = 0; i < TINY_NPARCELS; i++)
         tc->parcel[i] = (struct tiny_parcel){0};
     tiny_flush(tc);

@@ -77,6 +77,21 @@ static void realloc_grows_and_shrinks_step_by_step(void **state)
     t_free(p);
 }
 
+/* A string that grows byte by byte would else be copied at every sixteenth. */
+static void realloc_moves_a_growing_block_by_an_eighth_at_least(void **state)
+{
+    char *p = NULL;
+    for (size_t n = 1, had = 0; n <= 20000; n++) {
+        p = t_realloc(p, n);
+        size_t have = t_usable_size(p);
+        assert_true(have == had || have >= had + had / 8 ||
+                    had == 7680); /* tiny ends at 8 KiB */
+        assert_true(have <= n + n / 4 + 16);
+        had = have;
+    }
+    t_free(p);
+}
+
 static void realloc_within_the_usable_size_does_not_move(void **state)
 {
     for (size_t i = 0; i < N_TIER_SIZES; i++) {
@@ -162,6 +177,7 @@ int main(void)
         cmocka_unit_test(realloc_to_0_frees_and_returns_null),
         cmocka_unit_test(realloc_keeps_contents_from_each_tier_to_each),
         cmocka_unit_test(realloc_grows_and_shrinks_step_by_step),
+        cmocka_unit_test(realloc_moves_a_growing_block_by_an_eighth_at_least),
         cmocka_unit_test(realloc_within_the_usable_size_does_not_move),
         cmocka_unit_test(a_block_shrunk_by_realloc_gives_its_memory_back),
         cmocka_unit_test(realloc_of_aligned_blocks_keeps_contents),

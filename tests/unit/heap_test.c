@@ -25,7 +25,8 @@ static struct ss_chain refill(struct ss_heap *h, unsigned class, uint32_t want, 
     REQUIRE(c.count > 0 && c.head != NULL);
     uint32_t n = 0;
     for (void *b = c.head; b != NULL; b = ss_next(b), n++) {
-        REQUIRE(ss_word(b) == (h->id << SS_HEAP_SHIFT | class << SS_CLASS_SHIFT)); /* S1 */
+        REQUIRE(ss_word_heap(ss_word(b)) == h->id &&
+                ss_word_class(ss_word(b)) == class); /* S1 */
         REQUIRE(ss_block_starts(b, ss_word(b)));
     }
     REQUIRE(n == c.count);

@@ -96,7 +96,7 @@ UNIT_TEST(reclaim_collects_parked_caches_queues_slabs_pools_and_runs)
         memset(p, 1, ss_classes[class].size);
         memset(q, 1, ss_classes[class].size);
         tiny_give(parked, class, p);
-        tiny_send(parked, ss_word(q), q); /* to a queue its owner does not look into */
+        tiny_give_remote(parked, class, q); /* to a queue its owner does not look into */
     }
     tiny_flush(owner);
     void *run = ss_run_alloc(40, SS_UNIT, &zero);

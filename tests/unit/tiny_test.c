@@ -16,7 +16,7 @@ static void tiny_start(bool adapt, uint32_t cap_max, uint32_t out_max)
     unit_start();
     for (unsigned c = 0; c < SS_NCLASS; c++) {
         tiny_params.cap_max[c] = ss_classes[c].size != 0 ? cap_max : 0;
-        tiny_params.out_max[c] = out_max;
+        tiny_params.remote_max[c] = ss_classes[c].size != 0 ? out_max : 0;
     }
     tiny_params.parcel_max = out_max;
     tiny_params.adapt = adapt;
@@ -28,17 +28,22 @@ static void tiny_start(bool adapt, uint32_t cap_max, uint32_t out_max)
 static void *get(struct tiny_cache *tc, unsigned class)
 {
     bool zero;
-    void *p = tiny_pop(&tc->bin[class]);
+    void *p = tiny_pop_any(tc, class);
     if (p == NULL)
         p = tiny_refill(tc, class, &zero);
-    REQUIRE(p != NULL && ss_word(p) == (tc->tag | class << SS_CLASS_SHIFT));
+    REQUIRE(p != NULL && ss_word_class(ss_word(p)) == class);
     return p;
+}
+
+static bool is_of(const struct tiny_cache *tc, const void *p)
+{
+    return ss_word_heap(ss_word(p)) == tc->heap->id;
 }
 
 static void put(struct tiny_cache *tc, void *p)
 {
     if (!tiny_push(tc, p))
-        tiny_give(tc, ss_word_class(ss_word(p)), p);
+        (is_of(tc, p) ? tiny_give : tiny_give_remote)(tc, ss_word_class(ss_word(p)), p);
 }
 
 static uint64_t room(const struct tiny_cache *tc, unsigned class)
@@ -128,7 +133,7 @@ UNIT_TEST(a_thread_without_a_cache_has_empty_bins_and_takes_no_block)
     tiny_park(tc);
 }
 
-UNIT_TEST(the_fast_push_refuses_everything_but_own_tiny_blocks)
+UNIT_TEST(the_fast_push_refuses_everything_but_tiny_blocks)
 {
     tiny_start(false, 64, 8);
     struct tiny_cache *tc = tiny_attach(0), *other = tiny_borrow(0);
@@ -137,8 +142,7 @@ UNIT_TEST(the_fast_push_refuses_everything_but_own_tiny_blocks)
     char *mid = get(tc, mid_class_of(20 * KIB)), local[64];
     bool zero;
     char *run = ss_run_alloc(3, SS_UNIT, &zero);
-    char *refused[] = {theirs,
-                       mid,
+    char *refused[] = {mid,
                        run,
                        run + SS_UNIT,
                        local,
@@ -148,8 +152,11 @@ UNIT_TEST(the_fast_push_refuses_everything_but_own_tiny_blocks)
     for (unsigned i = 0; i < sizeof(refused) / sizeof(refused[0]); i++)
         REQUIRE(!tiny_push(tc, refused[i]));
     for (unsigned at = 1; at < 64; at++)
-        REQUIRE(!tiny_push(tc, mine + at));
-    REQUIRE(tiny_push(tc, mine));
+        REQUIRE(!tiny_push(tc, mine + at) && !tiny_push(tc, theirs + at));
+    REQUIRE(tiny_push(tc, mine) && tiny_push(tc, theirs));
+    REQUIRE(tc->bin[ss_class_of(64)].head == mine &&
+            tc->remote[ss_class_of(64)].head == theirs);
+    REQUIRE(!tiny_push(tc, mine) && !tiny_push(tc, theirs)); /* twice */
     tiny_validate(tc);
 }
 
@@ -352,7 +359,7 @@ UNIT_TEST(flush_leaves_no_block_behind)
             p[i] = get(i < 3 ? tc : other, c);
         for (unsigned i = 0; i < 3; i++) {
             put(tc, p[i]);
-            tiny_send(tc, ss_word(p[i + 3]), p[i + 3]);
+            put(tc, p[i + 3]);
         }
     }
     tiny_validate(tc);
@@ -392,8 +399,8 @@ UNIT_TEST(blocks_of_other_heaps_go_home_in_batches)
     for (unsigned i = 0; i < 25; i++)
         p[i] = get(owner, class);
     for (unsigned i = 0; i < 25; i++) {
-        tiny_send(tc, ss_word(p[i]), p[i]);
-        REQUIRE(ss_remote_waiting(&owner->heap->remote) == (i >= 9));
+        put(tc, p[i]);
+        REQUIRE(ss_remote_waiting(&owner->heap->remote) == (i >= 10)); /* with the next */
         tiny_validate(tc);
     }
     void *list = ss_remote_take(&owner->heap->remote);
@@ -407,33 +414,110 @@ UNIT_TEST(lists_of_one_owner_travel_together)
     tiny_start(false, 64, 10);
     struct tiny_cache *tc = tiny_attach(0), *owner = tiny_borrow(0);
     tiny_params.parcel_max = 12;
-    unsigned a = ss_class_of(64), b = ss_class_of(2000);
-    void *p[20];
-    for (unsigned i = 0; i < 20; i++)
-        p[i] = get(owner, i < 10 ? a : b);
-    for (unsigned i = 0; i < 20; i++) {
-        tiny_send(tc, ss_word(p[i]), p[i]);
+    unsigned a = ss_class_of(64), b = ss_class_of(96);
+    void *p[22];
+    for (unsigned i = 0; i < 22; i++)
+        p[i] = get(owner, i < 11 ? a : b);
+    for (unsigned i = 0; i < 22; i++) {
+        put(tc, p[i]);
         REQUIRE(ss_remote_waiting(&owner->heap->remote) ==
-                (i == 19)); /* not with the first ten */
+                (i == 21)); /* not with the first ten */
         tiny_validate(tc);
     }
     void *list = ss_remote_take(&owner->heap->remote);
-    REQUIRE(ss_list_count(list) == 10 && ss_word_class(ss_word(list)) == b);
+    REQUIRE(ss_list_count(list) == 2 && ss_word_class(ss_word(list)) == b);
     list = ss_list_next(list);
     REQUIRE(ss_list_count(list) == 10 && ss_word_class(ss_word(list)) == a);
 }
 
 UNIT_TEST(a_parcel_is_bounded_in_bytes_too)
 {
-    tiny_start(false, 64, 1000);
-    struct tiny_cache *tc = tiny_attach(0), *owner = tiny_borrow(0);
+    tiny_start(false, 0, 1000); /* nothing stays */
     unsigned class = ss_class_of(8192);
-    tiny_params.out_max[class] = 2;
-    for (unsigned i = 1; i <= 4; i++) {
+    tiny_params.remote_max[class] = 2;
+    struct tiny_cache *tc = tiny_attach(0), *owner = tiny_borrow(0);
+    for (unsigned i = 1; i <= 5; i++) {
         void *p = get(owner, class);
-        tiny_send(tc, ss_word(p), p);
-        REQUIRE(ss_remote_waiting(&owner->heap->remote) == (i == 4)); /* 32 KiB */
+        put(tc, p);
+        REQUIRE(ss_remote_waiting(&owner->heap->remote) == (i == 5)); /* 32 KiB */
     }
+}
+
+/* tc frees n blocks of owner's. */
+static void free_others(struct tiny_cache *tc, struct tiny_cache *owner, unsigned class,
+                        unsigned n)
+{
+    void *p[200];
+    for (unsigned i = 0; i < n; i++)
+        p[i] = get(owner, class);
+    for (unsigned i = 0; i < n; i++)
+        put(tc, p[i]);
+    tiny_validate(tc);
+}
+
+UNIT_TEST(other_heaps_blocks_are_used_where_own_ones_run_out)
+{
+    tiny_start(true, 64, 100);
+    struct tiny_cache *tc = tiny_attach(0), *owner = tiny_borrow(0);
+    for (unsigned class = ss_class_of(16); class < SS_NCLASS; class += 13) {
+        unsigned n = 1024 / ss_classes[class].size + 1;
+        uint64_t refills = unit_heap(tc->heap).refills;
+        free_others(tc, owner, class, n);
+        for (unsigned i = 0; i < n; i++)
+            REQUIRE(is_of(owner, get(tc, class)));
+        REQUIRE(unit_heap(tc->heap).refills == refills && tc->remote[class].head == NULL);
+        REQUIRE(is_of(tc, get(tc, class)));
+        tiny_validate(tc);
+    }
+}
+
+/* Whose neighbours on the same cache line other threads may be writing. */
+UNIT_TEST(a_few_blocks_of_other_heaps_are_not_used)
+{
+    tiny_start(true, 64, 100);
+    struct tiny_cache *tc = tiny_attach(0);
+    unsigned class = ss_class_of(16);
+    free_others(tc, tiny_borrow(0), class, 1024 / 16 - 1);
+    for (unsigned i = 0; i < 1000; i++)
+        REQUIRE(is_of(tc, get(tc, class)));
+}
+
+UNIT_TEST(a_full_list_of_other_heaps_blocks_stays_where_there_is_room_for_it)
+{
+    tiny_start(false, 64, 32);
+    struct tiny_cache *tc = tiny_attach(0), *owner = tiny_borrow(0);
+    unsigned class = ss_class_of(64);
+    free_others(tc, owner, class, 33);
+    REQUIRE(tc->spares[class] == 32 && length(tc->remote[class].head) == 1);
+    free_others(tc, owner, class, 63);
+    REQUIRE(tc->spares[class] == 64 && !ss_remote_waiting(&owner->heap->remote));
+    free_others(tc, owner, class,
+                1); /* there are as many as a list may be long: this one goes */
+    REQUIRE(tc->spares[class] == 64 && ss_remote_waiting(&owner->heap->remote));
+    for (unsigned i = 0; i < 64; i++)
+        REQUIRE(is_of(owner, get(tc, class)));
+    tiny_validate(tc);
+}
+
+UNIT_TEST(blocks_of_another_node_do_not_stay)
+{
+    tiny_start(true, 64, 32);
+    fake_os_set_nnodes(2);
+    struct tiny_cache *tc = tiny_attach(0), *near = tiny_borrow(0);
+    fake_os_set_node(1);
+    struct tiny_cache *far = tiny_borrow(0);
+    unsigned class = ss_class_of(64);
+    free_others(tc, near, class, 20);
+    free_others(tc, far, class, 10);
+    REQUIRE(near->node == tc->node && far->node != tc->node);
+    for (unsigned i = 0; i < 20; i++)
+        REQUIRE(is_of(near, get(tc, class)));
+    REQUIRE(is_of(tc, get(tc, class)));
+    tiny_flush(tc);
+    REQUIRE(ss_remote_waiting(&far->heap->remote));
+    ss_heap_drain(far->heap);
+    tiny_flush(far);
+    REQUIRE(unit_heap(far->heap).out[class] == 0);
 }
 
 UNIT_TEST(what_came_home_is_taken_before_the_heap_is_asked)
@@ -447,7 +531,7 @@ UNIT_TEST(what_came_home_is_taken_before_the_heap_is_asked)
         p[i] = get(owner, i % 16 < 14 ? a : i % 16 == 14 ? b : c);
     tiny_flush(owner);
     for (unsigned i = 0; i < N; i++)
-        tiny_send(tc, ss_word(p[i]), p[i]);
+        put(tc, p[i]);
     tiny_flush(tc);
     uint64_t refills = unit_heap(owner->heap).refills;
     REQUIRE(get(owner, b) != NULL);
@@ -472,7 +556,7 @@ UNIT_TEST(one_refill_takes_in_no_more_than_a_part_of_what_came_home)
         p[i] = get(owner, class);
     tiny_flush(owner);
     for (unsigned i = 0; i < N; i++)
-        tiny_send(tc, ss_word(p[i]), p[i]);
+        put(tc, p[i]);
     tiny_flush(tc);
     REQUIRE(get(owner, other) != NULL); /* of which nothing came home */
     unsigned left = 0;
@@ -540,10 +624,7 @@ UNIT_TEST(caches_that_trade_blocks_at_random_keep_their_accounts)
         if (p[k] == NULL) {
             p[k] = get(by, ss_class_of(1 + hak_test_random(&random) % (64u << phase % 6)));
         } else {
-            if (ss_word_heap(ss_word(p[k])) == by->heap->id)
-                put(by, p[k]);
-            else
-                tiny_send(by, ss_word(p[k]), p[k]);
+            put(by, p[k]);
             p[k] = NULL;
         }
         if (step % 5000 == 0) {
@@ -554,7 +635,7 @@ UNIT_TEST(caches_that_trade_blocks_at_random_keep_their_accounts)
     }
     for (unsigned k = 0; k < N; k++) {
         if (p[k] != NULL)
-            tiny_send(tc[0], ss_word(p[k]), p[k]); /* its own too: they find their heap */
+            put(tc[0], p[k]);
     }
     for (unsigned i = 0; i < 3; i++)
         tiny_flush(tc[i]);
@@ -578,7 +659,7 @@ UNIT_TEST(a_sender_tells_owners_and_classes_apart)
     for (unsigned i = 0; i < N; i++) {
         struct tiny_cache *o = owner[hak_test_random(&random) % 4];
         void *p = get(o, 1 + hak_test_random(&random) % (SS_NCLASS - 1));
-        tiny_send(tc, ss_word(p), p);
+        put(tc, p);
         if (i % 100 == 0)
             tiny_validate(tc);
     }
@@ -790,7 +871,7 @@ UNIT_TEST(refill_without_memory_leaves_the_bin_empty_and_works_later)
     unsigned class = ss_class_of(8192);
     bool zero;
     fake_os_fail(FAKE_OS_ANY, 1, FAKE_OS_FOREVER);
-    while (tiny_pop(&tc->bin[class]) != NULL || tiny_refill(tc, class, &zero) != NULL) {
+    while (tiny_pop_any(tc, class) != NULL || tiny_refill(tc, class, &zero) != NULL) {
     }
     REQUIRE(tc->bin[class].head == NULL && tc->bin[class].spare == NULL);
     tiny_validate(tc);
@@ -806,7 +887,7 @@ int main(void)
         cmocka_unit_test(an_age_beyond_the_start_of_time_is_no_age),
         cmocka_unit_test(what_was_pushed_last_is_popped_first),
         cmocka_unit_test(a_thread_without_a_cache_has_empty_bins_and_takes_no_block),
-        cmocka_unit_test(the_fast_push_refuses_everything_but_own_tiny_blocks),
+        cmocka_unit_test(the_fast_push_refuses_everything_but_tiny_blocks),
         cmocka_unit_test(a_full_list_is_set_aside_and_taken_back_whole),
         cmocka_unit_test(no_bin_holds_more_than_twice_its_capacity),
         cmocka_unit_test(capacities_grow_with_misses_up_to_the_bound),
@@ -819,6 +900,10 @@ int main(void)
         cmocka_unit_test(flush_leaves_no_block_behind),
         cmocka_unit_test(cached_bytes_are_those_in_the_lists),
         cmocka_unit_test(blocks_of_other_heaps_go_home_in_batches),
+        cmocka_unit_test(other_heaps_blocks_are_used_where_own_ones_run_out),
+        cmocka_unit_test(a_few_blocks_of_other_heaps_are_not_used),
+        cmocka_unit_test(a_full_list_of_other_heaps_blocks_stays_where_there_is_room_for_it),
+        cmocka_unit_test(blocks_of_another_node_do_not_stay),
         cmocka_unit_test(lists_of_one_owner_travel_together),
         cmocka_unit_test(a_parcel_is_bounded_in_bytes_too),
         cmocka_unit_test(what_came_home_is_taken_before_the_heap_is_asked),
