@@ -10,7 +10,7 @@
  *       large           a run of units, or a mapping
  *       no memory       hak_purge, one retry, ENOMEM
  *   hak_free(p)
- *     tiny block, its bin has room: push                     <- the only fast exit
+ *     tiny or mid block, its bin has room: push              <- the only fast exit
  *     anything else     hak_free_slow(p)
  *       own heap        tiny_give: set the full list aside, ss_flush
  *       another heap    tiny_give_remote: keep the full list, or sort it, ss_send_home

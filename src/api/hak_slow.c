@@ -58,7 +58,7 @@ static void *alloc_class(unsigned class, bool *zero)
     struct tiny_cache *tc = cache_enter(0);
     if (tc == NULL)
         return NULL;
-    void *p = tiny_pop_any(tc, class);
+    void *p = tiny_pop(&tc->bin[class]);
     if (p == NULL && (p = tiny_refill(tc, class, zero)) != NULL && *zero)
         ss_link(p, NULL);
     cache_leave(tc);
@@ -102,7 +102,7 @@ void *hak_malloc_slow(size_t n)
     struct tiny_cache *tc = tiny_self;
     if (HAK_LIKELY(n <= mid_max)) {
         unsigned class = class_of(n);
-        void *p = tiny_pop_any(tc, class);
+        void *p = tiny_pop(&tc->bin[class]);
         if (HAK_LIKELY(p != NULL))
             return p;
         bool zero;
@@ -131,10 +131,10 @@ HAK_FAST void free_to(struct tiny_cache *tc, void *p, uint32_t word)
 {
     block_check(p, word);
     unsigned class = ss_word_class(word);
-    if (ss_word_heap(word) != ss_word_heap(tc->tag))
-        tiny_give_remote(tc, class, p);
-    else if (!tiny_push_any(tc, class, p))
+    if (ss_word_heap(word) == ss_word_heap(tc->tag))
         tiny_give(tc, class, p);
+    else
+        tiny_give_remote(tc, class, p);
 }
 
 static HAK_SLOW void free_rare(void *p, uint32_t word)
@@ -154,7 +154,7 @@ static HAK_SLOW void free_rare(void *p, uint32_t word)
 
 void hak_free_slow(void *p)
 {
-    /* The common ways here: no block at all, a mid block, a full list. */
+    /* The common ways here: no block at all, a full list. */
     if (p == NULL)
         return;
     uint32_t word = ss_word(p);

@@ -10,8 +10,7 @@
 
 /* What hak_malloc does when its bin is empty or the size is above 1 KiB. */
 HAK_NOINLINE void *hak_malloc_slow(size_t n);
-/* What hak_free does with another heap's block, a full bin, a mid or large block, NULL, or a bad
- * pointer. Preserves errno. */
+/* What hak_free does with a full bin, a large block, NULL, or a bad pointer. Preserves errno. */
 HAK_NOINLINE void hak_free_slow(void *p);
 
 /* Ready to serve: options read, region reserved. Any allocation path may call it first; frees

@@ -11,7 +11,7 @@
  *   [b0 ][b1 ][b2 ][b3 ][b4 ][b5 ][b6 ][b7 ][b8 ][b9 ][b10][b11].........
  *
  * Blocks cross unit borders, so the low bits of an address do not tell a block's start: every
- * free of a mid block asks ss_block_starts, on the slow path.
+ * free adds the number of the unit within its slab, which stands in the unit's word.
  *
  * Concurrency: constant after mid_init.
  */

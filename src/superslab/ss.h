@@ -12,10 +12,10 @@
  *     |    \ slab: 1 or more units, blocks of one class from its first byte on
  *     |
  *   ss_map.words[unit]          one 32-bit word a unit, outside the region, zero = nothing here
- *      31          12 11     5 4   0
- *     +--------------+--------+-----+   of its slab's units; heap 0 is nobody: a SS_WORD_*
- *     | heap id      | class  | nth |   class << 5 is the offset of a 32-byte bin (tiny.h); nth:
- *     +--------------+--------+-----+
+ *      31      21 20  16 15     5 4   0
+ *     +----------+------+--------+-----+   class << 5: the offset of a 32-byte bin (tiny.h);
+ *     | heap id  | nth  | class  |  0  |   nth: which of its slab's units this is;
+ *     +----------+------+--------+-----+   heap 0 is nobody: the low bits then hold a SS_WORD_*
  *   units[unit]                 64 bytes a unit: the slab's or the run's own record
  *
  * Invariants (cited by assertions and tests):
@@ -50,9 +50,10 @@ enum {
     SS_STEP_MAX = 1024,           /* bytes; up to here class c has blocks of 16 c bytes */
     SS_TINY_MAX = 8192,           /* bytes */
     SS_CLASS_SHIFT = 5,           /* class << SS_CLASS_SHIFT in a word */
-    SS_HEAP_SHIFT = 12,           /* heap id << SS_HEAP_SHIFT */
-    SS_WORD_NTH = (1 << SS_CLASS_SHIFT) - 1,
-    SS_HEAPS_MAX = 4096,
+    SS_NTH_SHIFT = SS_UNIT_SHIFT, /* nth << SS_NTH_SHIFT */
+    SS_HEAP_SHIFT = 21,           /* heap id << SS_HEAP_SHIFT */
+    SS_WORD_NTH = (1 << SS_HEAP_SHIFT) - (1 << SS_NTH_SHIFT),
+    SS_HEAPS_MAX = 1 << (32 - SS_HEAP_SHIFT),
     SS_SUPERSLAB_MAX = 2 * 1024 * 1024, /* bytes */
     SS_NODES_MAX = 64,
     /* Words of heap 0. */
@@ -61,8 +62,9 @@ enum {
     SS_WORD_RUN_MORE = 2, /* its other units */
 };
 
-static_assert(SS_NCLASS << SS_CLASS_SHIFT <= 1 << SS_HEAP_SHIFT, "a class fits its bits");
-static_assert((uint64_t)SS_HEAPS_MAX << SS_HEAP_SHIFT <= UINT32_MAX, "a heap id fits its bits");
+static_assert(SS_NCLASS << SS_CLASS_SHIFT <= 1 << SS_NTH_SHIFT, "a class fits its bits");
+static_assert((uint64_t)(SS_HEAPS_MAX - 1) << SS_HEAP_SHIFT <= UINT32_MAX,
+              "a heap id fits its bits");
 
 /* ---- Numbers handed down by policy before ss_init; constant afterwards but for the limits,
  * which are plain words read on slow paths. ---- */
@@ -131,7 +133,13 @@ HAK_FAST unsigned ss_word_heap(uint32_t word)
 
 HAK_FAST unsigned ss_word_class(uint32_t word)
 {
-    return (word & ((1u << SS_HEAP_SHIFT) - 1)) >> SS_CLASS_SHIFT;
+    return (word & ((1u << SS_NTH_SHIFT) - 1)) >> SS_CLASS_SHIFT;
+}
+
+/* Bytes from the start of p's slab; word = ss_word(p), of a heap > 0. */
+HAK_FAST size_t ss_offset(const void *p, uint32_t word)
+{
+    return (uintptr_t)p % SS_UNIT + (word & SS_WORD_NTH); /* which is shifted as far */
 }
 
 /* Is p the first byte of a block of its slab? word = ss_word(p), of a heap > 0. Does not touch the
@@ -139,7 +147,7 @@ HAK_FAST unsigned ss_word_class(uint32_t word)
 HAK_FAST bool ss_block_starts(const void *p, uint32_t word)
 {
     const struct ss_class *k = &ss_classes[ss_word_class(word)];
-    size_t at = (uintptr_t)p % SS_UNIT + ((size_t)(word & SS_WORD_NTH) << SS_UNIT_SHIFT);
+    size_t at = ss_offset(p, word);
     return at * k->magic < SS_SUPERSLAB_MAX &&
            at + k->size <= (size_t)k->units << SS_UNIT_SHIFT; /* the rest behind is no block */
 }

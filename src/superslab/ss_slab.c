@@ -181,7 +181,7 @@ struct ss_slab *ss_slab_take_locked(struct ss_heap *h, unsigned class, bool *gre
     for (unsigned i = 0; i < k->units; i++) {
         ss_region.unit[unit + i].slab.back = (uint8_t)i;
         ss_region.words[unit + i] =
-            h->id << SS_HEAP_SHIFT | class << SS_CLASS_SHIFT | i; /* S1 */
+            h->id << SS_HEAP_SHIFT | i << SS_NTH_SHIFT | class << SS_CLASS_SHIFT; /* S1 */
     }
     ss_slab_link(h, s);
     h->stats.slabs++;
@@ -254,7 +254,8 @@ void ss_slabs_validate(struct ss_heap *h)
             HAK_CHECK(n == s->nfree, "superslab: slab's free list has the wrong length");
             for (unsigned i = 0; i < ss_classes[c].units; i++)
                 HAK_CHECK(ss_region.words[ss_slab_unit(s) + i] ==
-                              (h->id << SS_HEAP_SHIFT | c << SS_CLASS_SHIFT | i), /* S1 */
+                              (h->id << SS_HEAP_SHIFT | i << SS_NTH_SHIFT |
+                               c << SS_CLASS_SHIFT), /* S1 */
                           "superslab: slab's word is wrong");
             s = s->next;
         }

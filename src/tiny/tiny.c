@@ -31,8 +31,7 @@ static uint32_t cap_start(unsigned class)
 static void bin_room_set(struct tiny_cache *tc, unsigned class, uint32_t held)
 {
     tc->full[class] = HAK_MAX(tc->cap[class], held);
-    *tiny_room(&tc->bin[class], class) = (uint64_t)(tc->full[class] - held)
-                                         << TINY_ROOM_SHIFT; /* T2 */
+    tc->bin[class].room = (uint64_t)(tc->full[class] - held) << TINY_ROOM_SHIFT; /* T2 */
 }
 
 /* The slow-start rule: every miss that reaches the heap doubles what the bin may hold. */
@@ -41,14 +40,14 @@ static void cap_grow(struct tiny_cache *tc, unsigned class)
     tc->cap[class] = HAK_MIN(HAK_MAX(tc->cap[class] * 2, 1u), tiny_params.cap_max[class]);
 }
 
-static uint32_t room_left(const struct tiny_bin *bin, unsigned class)
+static uint32_t room_left(const struct tiny_bin *bin)
 {
-    return (uint32_t)(*tiny_room((struct tiny_bin *)bin, class) >> TINY_ROOM_SHIFT);
+    return (uint32_t)(bin->room >> TINY_ROOM_SHIFT);
 }
 
 static uint32_t bin_count(const struct tiny_cache *tc, unsigned class)
 {
-    return tc->full[class] - room_left(&tc->bin[class], class);
+    return tc->full[class] - room_left(&tc->bin[class]);
 }
 
 static void cap_shrink(struct tiny_cache *tc, unsigned class)
@@ -107,7 +106,7 @@ static void blocks_send(struct tiny_cache *tc, void *blocks)
 
 static uint32_t remote_count(const struct tiny_cache *tc, unsigned class)
 {
-    return tiny_params.remote_max[class] - room_left(&tc->remote[class], class);
+    return tiny_params.remote_max[class] - room_left(&tc->remote[class]);
 }
 
 static void *remote_take(struct tiny_cache *tc, unsigned class)
@@ -115,7 +114,7 @@ static void *remote_take(struct tiny_cache *tc, unsigned class)
     struct tiny_bin *bin = &tc->remote[class];
     void *list = bin->head;
     bin->head = NULL;
-    *tiny_room(bin, class) = (uint64_t)tiny_params.remote_max[class] << TINY_ROOM_SHIFT;
+    bin->room = (uint64_t)tiny_params.remote_max[class] << TINY_ROOM_SHIFT;
     return list;
 }
 
@@ -249,7 +248,7 @@ static uint32_t bin_mark(const struct tiny_cache *tc, unsigned class)
 {
     const struct tiny_bin *bin = &tc->bin[class], *remote = &tc->remote[class];
     return (uint32_t)((uintptr_t)remote->head >> 4) ^ (uint32_t)((uintptr_t)bin->head >> 4) ^
-           room_left(bin, class) << 20;
+           room_left(bin) << 20;
 }
 
 /* What is idle decays. A bin that has not moved since the last sweep is emptied: a few cached
@@ -308,12 +307,11 @@ void tiny_give(struct tiny_cache *tc, unsigned class, void *p)
         (void)ss_flush(tc->heap, p);
         return;
     }
-    uint64_t *room = tiny_room(bin, class);
-    if (*room < TINY_ROOM_ONE) {
+    if (bin->room < TINY_ROOM_ONE) {
         tc->moved[class] = true;
         cache_tick(tc);
     }
-    if (*room < TINY_ROOM_ONE) { /* still: a sweep may have made room */
+    if (bin->room < TINY_ROOM_ONE) { /* still: a sweep may have made room */
         void *list = bin->head;
         uint32_t count = tc->full[class];
         bin->head = NULL;
@@ -322,7 +320,7 @@ void tiny_give(struct tiny_cache *tc, unsigned class, void *p)
     }
     ss_link(p, bin->head);
     bin->head = p;
-    *room -= TINY_ROOM_ONE;
+    bin->room -= TINY_ROOM_ONE;
 }
 
 /* What there is of other heaps' blocks, but those of another node: they are sent home. */
@@ -355,12 +353,11 @@ void tiny_give_remote(struct tiny_cache *tc, unsigned class, void *p)
 {
     struct tiny_bin *bin = &tc->remote[class];
     HAK_CHECK_POINTER(p != bin->head, "tiny: block freed twice", p);
-    uint64_t *room = tiny_room(bin, class);
-    if (*room < TINY_ROOM_ONE) {
+    if (bin->room < TINY_ROOM_ONE) {
         tc->moved[class] = true;
         cache_tick(tc);
     }
-    if (*room < TINY_ROOM_ONE) { /* still: a sweep may have made room */
+    if (bin->room < TINY_ROOM_ONE) { /* still: a sweep may have made room */
         uint32_t count;
         void *list = remote_take_near(tc, class, &count);
         if (remote_stays(tc, class, count))
@@ -370,7 +367,7 @@ void tiny_give_remote(struct tiny_cache *tc, unsigned class, void *p)
     }
     ss_link(p, bin->head);
     bin->head = p;
-    *room -= TINY_ROOM_ONE;
+    bin->room -= TINY_ROOM_ONE;
 }
 
 /* The bin and its stack are empty: use what other heaps' blocks there are. */
@@ -435,7 +432,7 @@ void *tiny_refill(struct tiny_cache *tc, unsigned class, bool *zero)
     if (bin->head == NULL && bin->spare != NULL)
         spare_pop(tc, class);
     if (bin->head != NULL)
-        return tiny_pop_any(tc, class);
+        return tiny_pop(bin);
     struct ss_chain chain;
     bool grew;
     if (tc->missed[class] || tc->cap[class] == 0)

@@ -22,8 +22,8 @@
  * the heap bits are zero for a block of this thread's heap, and choose the kind without a branch:
  * whose a block is, is as good as random where threads exchange them. Then one comparison asks
  * both "has the bin room?" and "is p the first byte of a block?": the offset in the slab times
- * magic, modulo 2^64, is below 2^16 for a multiple of the size and at least 2^51 otherwise, and
- * room is kept in units of 2^17. Whatever is no tiny block has a class whose bins have no room.
+ * magic, modulo 2^64, is below 2^21 for a multiple of the size and at least 2^46 otherwise, and
+ * room is kept in units of 2^22. Whatever is no block has class 0, whose bins have no room.
  *
  * Other heaps' blocks do not become this thread's at once: of a few, the neighbours on the same
  * cache lines may be in use elsewhere. A list of them is used where this thread runs out of its
@@ -50,21 +50,19 @@
 #include "superslab/ss.h"
 
 enum {
-    TINY_ROOM_SHIFT = 17,
-    TINY_OFFSET_MASK = ((1 << SS_HEAP_SHIFT) - 1) & ~((1 << SS_CLASS_SHIFT) - 1),
+    TINY_ROOM_SHIFT = 22,
+    TINY_NBINS = 128, /* a power of two, at least SS_NCLASS */
+    TINY_OFFSET_MASK = (TINY_NBINS - 1) << SS_CLASS_SHIFT,
     TINY_NPARCELS = 256,
     TINY_PARCEL_BYTES = 32 * 1024, /* is sent home */
 };
 #define TINY_ROOM_ONE ((uint64_t)1 << TINY_ROOM_SHIFT)
 
 struct tiny_bin {
-    void *head;    /* [owner] T1 */
-    uint64_t room; /* [owner] T2; 0 for mid classes: their blocks take the slow way */
-    union {
-        uint64_t magic;    /* [const] tiny classes */
-        uint64_t mid_room; /* [owner] T2 */
-    };
-    void *spare; /* [owner] T1 */
+    void *head;     /* [owner] T1 */
+    uint64_t room;  /* [owner] T2 */
+    uint64_t magic; /* [const] of the class */
+    void *spare;    /* [owner] T1 */
 };
 static_assert(sizeof(struct tiny_bin) == 1 << SS_CLASS_SHIFT,
               "a word's class is a bin's offset");
@@ -179,7 +177,6 @@ HAK_FAST struct tiny_bin *tiny_bin_of(struct tiny_cache *tc, size_t n)
     return tiny_bin_at(tc, (n + 15) / 16 << SS_CLASS_SHIFT);
 }
 
-/* Of a tiny class. */
 HAK_FAST void *tiny_pop(struct tiny_bin *bin)
 {
     void *p = bin->head;
@@ -190,43 +187,13 @@ HAK_FAST void *tiny_pop(struct tiny_bin *bin)
     return p;
 }
 
-HAK_FAST uint64_t *tiny_room(struct tiny_bin *bin, unsigned class)
-{
-    return class < SS_TINY_NCLASS ? &bin->room : &bin->mid_room;
-}
-
-/* Of any class. */
-HAK_FAST void *tiny_pop_any(struct tiny_cache *tc, unsigned class)
-{
-    struct tiny_bin *bin = &tc->bin[class];
-    void *p = bin->head;
-    if (HAK_LIKELY(p != NULL)) {
-        bin->head = ss_next(p);
-        *tiny_room(bin, class) += TINY_ROOM_ONE;
-    }
-    return p;
-}
-
-/* Of any class and tc's own heap, checked. */
-HAK_FAST bool tiny_push_any(struct tiny_cache *tc, unsigned class, void *p)
-{
-    struct tiny_bin *bin = &tc->bin[class];
-    uint64_t *room = tiny_room(bin, class);
-    if (*room < TINY_ROOM_ONE || p == bin->head)
-        return false;
-    *room -= TINY_ROOM_ONE;
-    ss_link(p, bin->head);
-    bin->head = p;
-    return true;
-}
-
-/* Of any heap and a tiny class, where the bin has room. Everything else is refused. */
+/* p: a block of any heap, if the bin of its class has room. Everything else is refused. */
 HAK_FAST bool tiny_push(struct tiny_cache *tc, void *p)
 {
     uint32_t x = ss_word(p) ^ tc->tag;
     struct tiny_bin *bin = tiny_bin_at(tc, (x & TINY_OFFSET_MASK) +
                                                (x >= 1u << SS_HEAP_SHIFT ? sizeof tc->bin : 0));
-    if (HAK_UNLIKELY((uintptr_t)p % SS_UNIT * bin->magic >= bin->room))
+    if (HAK_UNLIKELY(ss_offset(p, x) * bin->magic >= bin->room))
         return false;
     void *head = bin->head;
     if (HAK_UNLIKELY(p == head)) /* freed twice */

@@ -28,7 +28,7 @@ static void tiny_start(bool adapt, uint32_t cap_max, uint32_t out_max)
 static void *get(struct tiny_cache *tc, unsigned class)
 {
     bool zero;
-    void *p = tiny_pop_any(tc, class);
+    void *p = tiny_pop(&tc->bin[class]);
     if (p == NULL)
         p = tiny_refill(tc, class, &zero);
     REQUIRE(p != NULL && ss_word_class(ss_word(p)) == class);
@@ -133,22 +133,20 @@ UNIT_TEST(a_thread_without_a_cache_has_empty_bins_and_takes_no_block)
     tiny_park(tc);
 }
 
-UNIT_TEST(the_fast_push_refuses_everything_but_tiny_blocks)
+UNIT_TEST(the_fast_push_refuses_everything_but_blocks)
 {
     tiny_start(false, 64, 8);
     struct tiny_cache *tc = tiny_attach(0), *other = tiny_borrow(0);
     REQUIRE(other != tc && other->heap != tc->heap);
     char *mine = get(tc, ss_class_of(64)), *theirs = get(other, ss_class_of(64));
     char *mid = get(tc, mid_class_of(20 * KIB)), local[64];
+    while ((uintptr_t)mid % SS_UNIT + 20 * KIB <= SS_UNIT)
+        mid = get(tc, mid_class_of(20 * KIB));
     bool zero;
     char *run = ss_run_alloc(3, SS_UNIT, &zero);
-    char *refused[] = {mid,
-                       run,
-                       run + SS_UNIT,
-                       local,
-                       NULL,
-                       (char *)UINTPTR_MAX,
-                       (char *)ss_map.base + (ss_map.units - 1) * SS_UNIT};
+    char *refused[] = {
+        run,  run + SS_UNIT,       local,
+        NULL, (char *)UINTPTR_MAX, (char *)ss_map.base + (ss_map.units - 1) * SS_UNIT};
     for (unsigned i = 0; i < sizeof(refused) / sizeof(refused[0]); i++)
         REQUIRE(!tiny_push(tc, refused[i]));
     for (unsigned at = 1; at < 64; at++)
@@ -157,6 +155,9 @@ UNIT_TEST(the_fast_push_refuses_everything_but_tiny_blocks)
     REQUIRE(tc->bin[ss_class_of(64)].head == mine &&
             tc->remote[ss_class_of(64)].head == theirs);
     REQUIRE(!tiny_push(tc, mine) && !tiny_push(tc, theirs)); /* twice */
+    for (size_t at = 1; at < 20 * KIB; at++)                 /* over unit borders */
+        REQUIRE(!tiny_push(tc, mid + at));
+    REQUIRE(tiny_push(tc, mid));
     tiny_validate(tc);
 }
 
@@ -871,7 +872,7 @@ UNIT_TEST(refill_without_memory_leaves_the_bin_empty_and_works_later)
     unsigned class = ss_class_of(8192);
     bool zero;
     fake_os_fail(FAKE_OS_ANY, 1, FAKE_OS_FOREVER);
-    while (tiny_pop_any(tc, class) != NULL || tiny_refill(tc, class, &zero) != NULL) {
+    while (tiny_pop(&tc->bin[class]) != NULL || tiny_refill(tc, class, &zero) != NULL) {
     }
     REQUIRE(tc->bin[class].head == NULL && tc->bin[class].spare == NULL);
     tiny_validate(tc);
@@ -887,7 +888,7 @@ int main(void)
         cmocka_unit_test(an_age_beyond_the_start_of_time_is_no_age),
         cmocka_unit_test(what_was_pushed_last_is_popped_first),
         cmocka_unit_test(a_thread_without_a_cache_has_empty_bins_and_takes_no_block),
-        cmocka_unit_test(the_fast_push_refuses_everything_but_tiny_blocks),
+        cmocka_unit_test(the_fast_push_refuses_everything_but_blocks),
         cmocka_unit_test(a_full_list_is_set_aside_and_taken_back_whole),
         cmocka_unit_test(no_bin_holds_more_than_twice_its_capacity),
         cmocka_unit_test(capacities_grow_with_misses_up_to_the_bound),
