@@ -22,8 +22,9 @@ FAMILY = ("malloc", "calloc", "realloc", "free", "memalign", "posix_memalign", "
 # that are called onig_free and pcre_free.
 PREFIXES = ("je_", "__je_", "rje_", "jem_", "_rjem_", "mi_", "tc_", "rp", "sn_", "hak_", "h_",
             "scudo_", "tlsf_", "ned", "dl", "xx")
-BINDING = re.compile(r"binding file (.+?) \[\d+\] to (.+?) \[\d+\]: normal symbol `"
-                     r"((?:" + "|".join(PREFIXES) + ")?(?:" + "|".join(FAMILY) + r"))'")
+BINDING = re.compile(r"^ *\d+:\tbinding file ([^\t\n]+?) \[\d+\] to ([^\t\n]+?) \[\d+\]: "
+                     r"normal symbol `((?:" + "|".join(PREFIXES) + ")?"
+                     r"(?:" + "|".join(FAMILY) + r"))'", re.M)
 # What a program holds in itself that brings its own malloc under other names.
 INSIDE = {b"<jemalloc>": "jemalloc", b"mimalloc: error": "mimalloc",
           b"tcmalloc: large": "tcmalloc"}
@@ -154,10 +155,13 @@ class Machine:
         with fresh_folder() as folder:
             (folder / "traces").mkdir()
             self.stranger = ""
+            # All is bound before there are threads: they would write over each other's records.
+            records = {"LD_DEBUG": "bindings,libs", "LD_DEBUG_OUTPUT": f"{folder}/traces/t",
+                       "LD_BIND_NOW": "1"}
             if test.driver: # launch does not know which of the processes is the server
-                clean |= {"LD_DEBUG": "bindings,libs", "LD_DEBUG_OUTPUT": f"{folder}/traces/t"}
+                clean |= records
             else:
-                alone |= {"LD_DEBUG": "bindings,libs", "LD_DEBUG_OUTPUT": f"{folder}/traces/t"}
+                alone |= records
 
             def doubt():
                 return doubts(folder / "traces", peer.library, test.driver)

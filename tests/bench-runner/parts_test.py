@@ -194,6 +194,13 @@ class Proof(unittest.TestCase):
     def doubts(self, driver=False):
         return measure.doubts(self.folder, "/x/peer.so", driver)
 
+    def test_a_record_that_another_runs_into_is_none(self):
+        trace(self.folder, 1, [("p", "/x/peer.so", "malloc")])
+        with open(self.folder / "t.1", "a", encoding="utf-8") as f:
+            f.write("  7:\tbinding file p [0] to /l/lib  8:\tbinding file /x/peer.so [0] to "
+                    "/l/libc [0]: normal symbol `free'\n")
+        self.assertEqual(self.doubts(), "")
+
     def test_all_bound_to_the_library_is_proof(self):
         trace(self.folder, 1, [("p", "/x/peer.so", "malloc"),
                                ("/l/libc", "/x/peer.so", "free")])
