@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
- * mid: the shape of the classes. A slab has four units, or as many more as one block needs, or as
+ * mid: the shape of the classes. A slab has two units, or as many more as one block needs, or as
  * leave no more than an eighth of it unused: enough to spread the cost of taking a slab, few
  * enough to come free again.
  */
 #include "mid/mid.h"
 
-enum { SLAB_UNITS = 4 };
+enum { SLAB_UNITS = 2 };
 
 size_t mid_max;
 

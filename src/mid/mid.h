@@ -6,9 +6,9 @@
  *
  * Sits on:   superslab.     Used by: policy, api.
  *
- *   slab of a 20 KiB class: 4 units, 12 blocks
- *   |<---- unit ---->|<---- unit ---->|<---- unit ---->|<---- unit ---->|
- *   [b0 ][b1 ][b2 ][b3 ][b4 ][b5 ][b6 ][b7 ][b8 ][b9 ][b10][b11].........
+ *   slab of a 20 KiB class: 2 units, 6 blocks
+ *   |<---- unit ---->|<---- unit ---->|
+ *   [b0 ][b1 ][b2 ][b3 ][b4 ][b5 ]....
  *
  * Blocks cross unit borders, so the low bits of an address do not tell a block's start: every
  * free adds the number of the unit within its slab, which stands in the unit's word.

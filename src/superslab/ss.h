@@ -136,6 +136,12 @@ HAK_FAST unsigned ss_word_class(uint32_t word)
     return (word & ((1u << SS_NTH_SHIFT) - 1)) >> SS_CLASS_SHIFT;
 }
 
+/* What the words of all units of a slab have in common, and of all slabs of its heap and class. */
+HAK_FAST uint32_t ss_word_slab(uint32_t word)
+{
+    return word & ~(uint32_t)SS_WORD_NTH;
+}
+
 /* Bytes from the start of p's slab; word = ss_word(p), of a heap > 0. */
 HAK_FAST size_t ss_offset(const void *p, uint32_t word)
 {

@@ -117,6 +117,23 @@ static void slab_splice(struct ss_slab *s, struct ss_chain *out)
     s->nfree = 0;
 }
 
+/* The slab to refill from: the longest on its list, which has had most blocks come home. Of a mid
+ * class, the fullest of the first few: a slab of few blocks is soon empty, and then other classes may
+ * have its units. */
+static struct ss_slab *slab_current(struct ss_heap *h, unsigned class)
+{
+    enum { LOOK = 8 };
+    struct ss_slab *first = h->slabs[class], *best = first;
+    if (class < SS_TINY_NCLASS || first == NULL)
+        return first;
+    struct ss_slab *s = first->next;
+    for (unsigned i = 1; i < LOOK && s != first; i++, s = s->next) {
+        if (s->nout > best->nout)
+            best = s;
+    }
+    return best;
+}
+
 /* superslab_refill. Step 1 is here; ss_slab_take_locked does 2 to 4. */
 bool ss_refill(struct ss_heap *h, unsigned class, uint32_t want, struct ss_chain *out,
                bool *grew)
@@ -124,7 +141,7 @@ bool ss_refill(struct ss_heap *h, unsigned class, uint32_t want, struct ss_chain
     *grew = false;
     *out = (struct ss_chain){NULL, 0, false};
     os_lock(&h->lock);
-    struct ss_slab *s = h->slabs[class];
+    struct ss_slab *s = slab_current(h, class);
     if (HAK_LIKELY(s != NULL || (s = ss_slab_take_locked(h, class, grew)) != NULL)) {
         if (s->nfree > 0)
             slab_splice(s, out);
@@ -147,6 +164,8 @@ static void *blocks_splice(struct ss_heap *h, void *blocks)
 {
     struct ss_slab *s = ss_slab_of(blocks);
     HAK_ASSERT(s->heap == h->id);
+    const char *begin = ss_unit_address(ss_slab_unit(s));
+    size_t bytes = (size_t)ss_classes[s->class].units << SS_UNIT_SHIFT;
     uint32_t n = 0;
     void *last, *next = blocks;
     do {
@@ -154,7 +173,7 @@ static void *blocks_splice(struct ss_heap *h, void *blocks)
         next = ss_next(last);
         HAK_CHECK_POINTER(n++ < s->nout && last != s->free && last != next,
                           "superslab: block freed twice", last);
-    } while (next != NULL && ss_slab_of(next) == s);
+    } while ((uintptr_t)next - (uintptr_t)begin < bytes); /* NULL is in no slab */
     ss_link(last, s->free);
     s->free = blocks;
     bool was_full = s->nfree == 0 && s->carved == s->blocks;

@@ -7,6 +7,8 @@
  */
 #include "superslab/ss_internal.h"
 
+#include <limits.h>
+
 /* ---- Lists. ---- */
 
 void ss_slab_link(struct ss_heap *h, struct ss_slab *s)
@@ -111,22 +113,23 @@ static void superslab_give(struct ss_heap *h, struct ss_superslab *ss)
         (void)ss_region_purge(false);
 }
 
-/* Bits where `units` set bits in a row begin. */
-static uint32_t rows_of(uint32_t bits, unsigned units)
+static uint32_t row_mask(unsigned bit, unsigned units)
 {
-    for (unsigned have = 1; have < units && bits != 0;) {
-        unsigned more = HAK_MIN(have, units - have);
-        bits &= bits >> more;
-        have += more;
-    }
-    return bits;
+    return (UINT32_MAX >> (32 - units)) << bit;
+}
+
+/* How many set bits are in a row from `bit` on, which is one. */
+static unsigned row_length(uint32_t bits, unsigned bit)
+{
+    uint32_t end = ~(bits >> bit);
+    return end != 0 ? (unsigned)__builtin_ctz(end) : 32;
 }
 
 /* Cut `units` from bit on out of a superslab's free units. Returns the first. */
 static size_t units_cut(struct ss_heap *h, struct ss_superslab *ss, unsigned bit,
                         unsigned units, bool *untouched)
 {
-    uint32_t mask = (UINT32_MAX >> (32 - units)) << bit;
+    uint32_t mask = row_mask(bit, units);
     uint32_t touched = ss->dirty & mask;
     *untouched = touched == 0;
     h->dirty.units -= (size_t)__builtin_popcount(touched);
@@ -138,24 +141,43 @@ static size_t units_cut(struct ss_heap *h, struct ss_superslab *ss, unsigned bit
     return superslab_first(ss) + bit;
 }
 
-/* Step 2: units of the current superslab, or of one of the next few; resident ones first, for
- * they cost no page fault and no memory. SS_UNIT_NONE: none. */
+/* A row of free units in a superslab. */
+struct row {
+    struct ss_superslab *ss;
+    unsigned bit, cost;
+};
+
+/* Of the rows of set bits that hold `units`, the shortest; of equals, that in the fullest superslab.
+ * So rows that are long, and superslabs that are nearly empty, have time to become more so. */
+static void row_search(struct ss_superslab *ss, uint32_t bits, unsigned units, struct row *best)
+{
+    unsigned nfree = (unsigned)__builtin_popcount(ss->free);
+    while (bits != 0) {
+        unsigned bit = (unsigned)__builtin_ctz(bits);
+        unsigned length = row_length(bits, bit);
+        unsigned cost = length * 64 + nfree;
+        if (length >= units && cost < best->cost)
+            *best = (struct row){ss, bit, cost};
+        bits &= ~row_mask(bit, length);
+    }
+}
+
+/* Step 2: units of one of the first superslabs; resident ones if there are, for they cost no page
+ * fault and no memory. SS_UNIT_NONE: none. */
 static size_t units_take(struct ss_heap *h, unsigned units, bool *untouched)
 {
-    enum { LOOK = 8 };
-    struct ss_superslab *virgin = NULL;
+    enum { LOOK = 64 };
+    struct row dirty = {.cost = UINT_MAX}, any = {.cost = UINT_MAX};
     struct ss_superslab *ss = h->superslabs;
-    for (unsigned i = 0; ss != NULL && i < LOOK; i++, ss = ss->next) {
-        uint32_t rows = rows_of(ss->dirty, units);
-        if (rows != 0)
-            return units_cut(h, ss, (unsigned)__builtin_ctz(rows), units, untouched);
-        if (virgin == NULL && rows_of(ss->free, units) != 0)
-            virgin = ss;
+    for (unsigned i = 0; i < LOOK && ss != NULL; i++) {
+        row_search(ss, ss->dirty, units, &dirty);
+        if (dirty.ss == NULL)
+            row_search(ss, ss->free, units, &any);
+        ss = ss->next != h->superslabs ? ss->next : NULL;
     }
-    if (virgin == NULL)
-        return SS_UNIT_NONE;
-    uint32_t rows = rows_of(virgin->free, units);
-    return units_cut(h, virgin, (unsigned)__builtin_ctz(rows), units, untouched);
+    struct row *best = dirty.ss != NULL ? &dirty : &any;
+    return best->ss != NULL ? units_cut(h, best->ss, best->bit, units, untouched)
+                            : SS_UNIT_NONE;
 }
 
 /* ---- Slabs. ---- */
@@ -198,7 +220,7 @@ void ss_slab_give_locked(struct ss_heap *h, struct ss_slab *s)
     for (unsigned i = 0; i < units; i++)
         ss_region.words[unit + i] = SS_WORD_NONE;
     struct ss_superslab *ss = ss_superslab_at(unit / ss_region.ss_units);
-    uint32_t mask = (UINT32_MAX >> (32 - units)) << (unit % ss_region.ss_units);
+    uint32_t mask = row_mask(unit % ss_region.ss_units, units);
     if (ss->free == 0)
         superslab_link(h, ss); /* S4 */
     ss->free |= mask;
@@ -218,9 +240,8 @@ size_t ss_superslabs_purge_locked(struct ss_heap *h, bool all)
         uint32_t left = all ? ss->dirty : ss->old;
         while (left != 0) { /* each row of them is one call */
             unsigned bit = (unsigned)__builtin_ctz(left);
-            uint32_t rest = ~(left >> bit);
-            unsigned units = rest != 0 ? (unsigned)__builtin_ctz(rest) : 32;
-            uint32_t mask = (UINT32_MAX >> (32 - units)) << bit;
+            unsigned units = row_length(left, bit);
+            uint32_t mask = row_mask(bit, units);
             left &= ~mask;
             if ((size_t)units << SS_UNIT_SHIFT < ss_params.purge_min_bytes)
                 continue;

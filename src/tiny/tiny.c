@@ -80,27 +80,41 @@ static void parcel_send(struct tiny_parcel *m)
     *m = (struct tiny_parcel){.word = m->word};
 }
 
-/* Blocks that are not this heap's, on their way home. */
+/* The parcel that blocks of a heap and class are added to. */
+static struct tiny_parcel *parcel_open(struct tiny_cache *tc, uint32_t word)
+{
+    struct tiny_parcel *m = &tc->parcel[ss_word_heap(word) % TINY_NPARCELS];
+    if (m->word != word) {
+        if (ss_word_heap(m->word) != ss_word_heap(word))
+            parcel_send(m);
+        else
+            parcel_close(m);
+        m->word = word;
+    }
+    return m;
+}
+
+/* Blocks that are not this heap's, on their way home: those in a row of the same heap and class as
+ * they are. */
 static void blocks_send(struct tiny_cache *tc, void *blocks)
 {
-    for (void *next; blocks != NULL; blocks = next) {
-        next = ss_next(blocks);
-        uint32_t word = ss_word(blocks) & ~(uint32_t)SS_WORD_NTH;
-        struct tiny_parcel *m = &tc->parcel[ss_word_heap(word) % TINY_NPARCELS];
-        if (m->word != word) {
-            if (ss_word_heap(m->word) != ss_word_heap(word))
-                parcel_send(m);
-            else
-                parcel_close(m);
-            m->word = word;
-        }
-        ss_link(blocks, m->open);
+    while (blocks != NULL) {
+        uint32_t word = ss_word_slab(ss_word(blocks)), n = 0;
+        void *last, *next = blocks;
+        do {
+            last = next;
+            next = ss_next(last);
+            n++;
+        } while (next != NULL && ss_word_slab(ss_word(next)) == word);
+        struct tiny_parcel *m = parcel_open(tc, word);
+        ss_link(last, m->open);
         m->open = blocks;
-        m->count++;
-        m->blocks++;
-        m->bytes += ss_classes[ss_word_class(word)].size;
+        m->count += n;
+        m->blocks += n;
+        m->bytes += n * ss_classes[ss_word_class(word)].size;
         if (m->blocks >= tiny_params.parcel_max || m->bytes >= TINY_PARCEL_BYTES)
             parcel_send(m);
+        blocks = next;
     }
 }
 
@@ -216,7 +230,7 @@ static uint32_t spares_room(const struct tiny_cache *tc, unsigned class)
 }
 
 /* Put a list on the stack. Where that is full: longer lists first, then, if the class keeps running
- * out as well, more of them; else the oldest go back. */
+ * out as well, more of them; else the list goes back, whose blocks are in the CPU's cache now. */
 static void spare_add(struct tiny_cache *tc, unsigned class, void *list, uint32_t count)
 {
     if (tc->spares[class] + count > spares_room(tc, class)) {
@@ -225,10 +239,11 @@ static void spare_add(struct tiny_cache *tc, unsigned class, void *list, uint32_
         else if (tiny_params.adapt && tc->missed[class] && tc->spares_max[class] < SPARES_MAX &&
                  quota_take(tc, class, count))
             tc->spares_max[class]++;
-        uint32_t room = spares_room(tc, class);
-        spares_flush(tc, class, room > count ? room - count : 0);
     }
-    spare_push(tc, class, list, count);
+    if (tc->spares[class] + count <= spares_room(tc, class))
+        spare_push(tc, class, list, count);
+    else
+        blocks_flush(tc, list);
 }
 
 static void bin_flush(struct tiny_cache *tc, unsigned class)
@@ -494,7 +509,7 @@ void tiny_validate(const struct tiny_cache *tc)
         const struct tiny_parcel *m = &tc->parcel[i];
         uint32_t n = 0;
         for (const void *b = m->open; b != NULL; b = ss_next(b), n++)
-            HAK_CHECK_POINTER((ss_word(b) & ~(uint32_t)SS_WORD_NTH) == m->word, /* T4 */
+            HAK_CHECK_POINTER(ss_word_slab(ss_word(b)) == m->word, /* T4 */
                               "tiny: list on its way home is damaged", b);
         HAK_CHECK(n == m->count, "tiny: blocks on their way home miscounted");
         for (const void *list = m->first; list != NULL; list = ss_list_next(list)) {

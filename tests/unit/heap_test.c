@@ -197,6 +197,99 @@ UNIT_TEST(units_that_hold_pages_are_used_before_virgin_ones)
     ss_validate();
 }
 
+/* The unit of each of n slabs of one unit, in a row; all blocks of slab i in blocks[i]. */
+static size_t slabs_in_a_row(struct ss_heap *h, unsigned n, void **blocks)
+{
+    unsigned class = ss_class_of(8192);
+    for (unsigned i = 0; i < n; i++) {
+        blocks[i] = use_up_slabs(h, class, 1);
+        REQUIRE(ss_unit_of(blocks[i]) == ss_unit_of(blocks[0]) + i);
+    }
+    return ss_unit_of(blocks[0]);
+}
+
+static void slab_empty(struct ss_heap *h, void *blocks)
+{
+    struct ss_slab *s = ss_slab_of(blocks);
+    ss_flush(h, blocks);
+    os_lock(&h->lock);
+    if (h->slabs[ss_class_of(8192)] == s) /* the last of its class stayed */
+        ss_slab_give_locked(h, s);
+    os_unlock(&h->lock);
+}
+
+static size_t unit_of_new_slab(struct ss_heap *h, unsigned class)
+{
+    bool grew;
+    return ss_unit_of(refill(h, class, MANY, &grew).head);
+}
+
+UNIT_TEST(a_slab_takes_the_shortest_row_of_units_that_holds_it)
+{
+    unit_start();
+    struct ss_heap *h = heap_new();
+    void *slab[12];
+    size_t first = slabs_in_a_row(h, 12, slab);
+    static const unsigned empty[] = {1, 2, 3, 5, 7, 8};
+    for (unsigned i = 0; i < 6; i++)
+        slab_empty(h, slab[empty[i]]);
+    unsigned one = ss_class_of(64), two = mid_class_of(20 * KIB);
+    REQUIRE(ss_classes[two].units == 2);
+    REQUIRE(unit_of_new_slab(h, one) == first + 5);
+    REQUIRE(unit_of_new_slab(h, two) == first + 7);
+    REQUIRE(unit_of_new_slab(h, ss_class_of(96)) == first + 1);
+    REQUIRE(unit_of_new_slab(h, ss_class_of(112)) == first + 2);
+    ss_validate();
+}
+
+UNIT_TEST(of_rows_alike_a_slab_takes_that_in_the_fullest_superslab)
+{
+    unit_start();
+    struct ss_heap *h = heap_new();
+    enum { UNITS = 32 };
+    void *a[UNITS], *b[UNITS], *c[UNITS];
+    (void)slabs_in_a_row(h, UNITS, a);
+    size_t full = slabs_in_a_row(h, UNITS, b);
+    (void)slabs_in_a_row(h, UNITS, c);
+    for (unsigned i = 1; i < 20; i += 2) { /* holes of one unit: ten, one, and five */
+        slab_empty(h, a[i]);
+        if (i == 9)
+            slab_empty(h, b[i]);
+        if (i < 10)
+            slab_empty(h, c[i]);
+    }
+    REQUIRE(unit_of_new_slab(h, ss_class_of(64)) == full + 9);
+    size_t next = unit_of_new_slab(h, ss_class_of(96));
+    REQUIRE(next >= ss_unit_of(c[0]) && next < ss_unit_of(c[0]) + UNITS);
+    ss_validate();
+}
+
+UNIT_TEST(mid_blocks_come_from_the_fullest_slab)
+{
+    unit_start();
+    struct ss_heap *h = heap_new();
+    unsigned class = mid_class_of(20 * KIB), n = ss_classes[class].blocks;
+    void *slab[3];
+    bool grew;
+    for (unsigned i = 0; i < 3; i++)
+        slab[i] = use_up_slabs(h, class, 1);
+    static const unsigned given[] = {4, 1, 3}; /* blocks of each that come home */
+    for (unsigned i = 0; i < 3; i++) {
+        void *last = slab[i];
+        for (unsigned k = 1; k < given[i]; k++)
+            last = ss_next(last);
+        ss_link(last, NULL);
+        ss_flush(h, slab[i]);
+    }
+    REQUIRE(n > 4);
+    static const unsigned order[] = {1, 2, 0};
+    for (unsigned i = 0; i < 3; i++) {
+        struct ss_chain c = refill(h, class, 1, &grew);
+        REQUIRE(c.head == slab[order[i]] && c.count == given[order[i]]);
+    }
+    ss_validate();
+}
+
 UNIT_TEST(an_emptied_superslab_goes_to_another_heap)
 {
     unit_start();
@@ -597,6 +690,9 @@ int main(void)
         cmocka_unit_test(no_block_is_handed_out_twice_and_none_is_forgotten),
         cmocka_unit_test(an_emptied_slab_changes_class),
         cmocka_unit_test(units_that_hold_pages_are_used_before_virgin_ones),
+        cmocka_unit_test(a_slab_takes_the_shortest_row_of_units_that_holds_it),
+        cmocka_unit_test(of_rows_alike_a_slab_takes_that_in_the_fullest_superslab),
+        cmocka_unit_test(mid_blocks_come_from_the_fullest_slab),
         cmocka_unit_test(an_emptied_superslab_goes_to_another_heap),
         cmocka_unit_test(beyond_the_pools_bound_superslabs_become_free_runs),
         cmocka_unit_test(purged_slabs_read_zero_again_and_dirty_ones_are_counted),

@@ -254,6 +254,26 @@ UNIT_TEST(an_idle_class_gives_up_its_spare_list_and_capacity)
     tiny_validate(tc);
 }
 
+/* Its blocks are in the CPU's cache, those of the lists below are not. */
+UNIT_TEST(where_the_stack_is_full_the_list_just_filled_goes_back)
+{
+    tiny_start(false, 10, 8);
+    struct tiny_cache *tc = tiny_attach(0);
+    unsigned class = ss_class_of(64);
+    void *p[30];
+    for (unsigned i = 0; i < 30; i++)
+        p[i] = get(tc, class);
+    tiny_flush(tc);
+    uint64_t out = unit_heap(tc->heap).out[class];
+    for (unsigned i = 0; i < 30; i++)
+        put(tc, p[i]);
+    REQUIRE(unit_heap(tc->heap).out[class] == out - 10);
+    REQUIRE(tc->bin[class].spare == p[9] && ss_list_next(p[9]) == NULL);
+    REQUIRE(tc->bin[class].head == p[29]);
+    REQUIRE(ss_slab_of(p[0])->free == p[19]);
+    tiny_validate(tc);
+}
+
 enum { WAVE = 20000, KEEP = 512 };
 
 /* All blocks of a wave taken, then all given back: 39 lists of 512. */
@@ -426,9 +446,30 @@ UNIT_TEST(lists_of_one_owner_travel_together)
         tiny_validate(tc);
     }
     void *list = ss_remote_take(&owner->heap->remote);
-    REQUIRE(ss_list_count(list) == 2 && ss_word_class(ss_word(list)) == b);
+    REQUIRE(ss_list_count(list) == 10 && ss_word_class(ss_word(list)) == b);
     list = ss_list_next(list);
     REQUIRE(ss_list_count(list) == 10 && ss_word_class(ss_word(list)) == a);
+}
+
+UNIT_TEST(blocks_of_several_owners_are_sorted_and_keep_their_rows)
+{
+    tiny_start(false, 64, 12);
+    tiny_params.parcel_max = 1000;
+    struct tiny_cache *tc = tiny_attach(0), *owner[] = {tiny_borrow(0), tiny_borrow(0)};
+    unsigned class = ss_class_of(64);
+    for (unsigned i = 0; i < 12; i++) /* three of one, three of the other, and so on */
+        put(tc, get(owner[i / 3 % 2], class));
+    for (unsigned i = 0; i < 2; i++) {
+        put(tc, get(owner[i], class)); /* the first of these sends the twelve on their way */
+        tiny_validate(tc);
+    }
+    tiny_flush(tc);
+    for (unsigned i = 0; i < 2; i++) {
+        void *list = ss_remote_take(&owner[i]->heap->remote);
+        REQUIRE(length(list) == 7 && ss_list_count(list) == 7 && ss_list_next(list) == NULL);
+        for (void *b = list; b != NULL; b = ss_next(b))
+            REQUIRE(is_of(owner[i], b));
+    }
 }
 
 UNIT_TEST(a_parcel_is_bounded_in_bytes_too)
@@ -894,6 +935,7 @@ int main(void)
         cmocka_unit_test(capacities_grow_with_misses_up_to_the_bound),
         cmocka_unit_test(without_adaption_capacities_stay_where_they_are),
         cmocka_unit_test(an_idle_class_gives_up_its_spare_list_and_capacity),
+        cmocka_unit_test(where_the_stack_is_full_the_list_just_filled_goes_back),
         cmocka_unit_test(a_load_that_comes_in_waves_keeps_as_many_lists_as_a_wave_has),
         cmocka_unit_test(spare_lists_of_all_caches_together_stay_within_the_quota),
         cmocka_unit_test(spare_lists_that_were_not_needed_between_two_sweeps_go_back),
@@ -906,6 +948,7 @@ int main(void)
         cmocka_unit_test(a_full_list_of_other_heaps_blocks_stays_where_there_is_room_for_it),
         cmocka_unit_test(blocks_of_another_node_do_not_stay),
         cmocka_unit_test(lists_of_one_owner_travel_together),
+        cmocka_unit_test(blocks_of_several_owners_are_sorted_and_keep_their_rows),
         cmocka_unit_test(a_parcel_is_bounded_in_bytes_too),
         cmocka_unit_test(what_came_home_is_taken_before_the_heap_is_asked),
         cmocka_unit_test(one_refill_takes_in_no_more_than_a_part_of_what_came_home),
