@@ -159,6 +159,12 @@ def summary(results):
     if counted and ours:
         lines.append(("time, to the best with hakmem",
                       [number(mean.get(p), 3) for p in labels], []))
+    for group in groups + [None] * (len(groups) > 1):
+        fair = [r for r in results.fair_ratios(results.timed(group)).values()
+                if None not in r.values()]
+        if fair:
+            lines.append((f"time, {group or 'all'}, blind choice ({len(fair)})",
+                          [number(stats.geomean([r[p] for r in fair]), 3) for p in labels], []))
     line("processor time, all", "cpu", results.timed())
     large, small = large_and_small(results)
     line("peak memory, large", "peak_kib", large)

@@ -160,6 +160,12 @@ class Results:
         values = self.values(what, test, peer)
         return stats.median(values) or None if values else None
 
+    def fair_ratios(self, tests):
+        """{test: stats.fair_ratios of seconds}, of those that every peer finished."""
+        runs = {t: {p: self.values("seconds", t, p) for p in self.labels()} for t in tests}
+        return {t: stats.fair_ratios(row, self.ours()) for t, row in runs.items()
+                if all(row.values()) and all(map(all, row.values()))}
+
     def table(self, what, tests):
         return {t: {p: self.value(what, t, p) for p in self.labels()} for t in tests}
 

@@ -85,3 +85,22 @@ def means(rows, ours):
     whole = [ratios(row, ours) for row in rows.values()
              if all(row.get(n) is not None and row[n] > 0 for n in names)]
     return {n: geomean([r[n] for r in whole]) for n in names}, len(whole)
+
+
+def fair_ratios(runs, ours):
+    """{name: ratio to the best peer} of one test, from {name: value of each repetition}.
+
+    The least of several medians is low by luck as well: whoever is exactly as good as all his
+    peers has a mean ratio above 1. So for each repetition the best peer is the one that the
+    others say (leave-one-out), and the ratio is that repetition's. None: fewer than 2 of them.
+    """
+    peers = [n for n in runs if n not in ours] or list(runs)
+    count = min(map(len, runs.values()), default=0)
+    if count < 2:
+        return {n: None for n in runs}
+    found = {n: [] for n in runs}
+    for i in range(count):
+        best = min(peers, key=lambda n: median(runs[n][:i] + runs[n][i + 1:count]))
+        for n in runs:
+            found[n].append(runs[n][i] / runs[best][i])
+    return {n: geomean(r) for n, r in found.items()}

@@ -33,7 +33,8 @@
  *   T1  bin[c].head, spare: NULL, or blocks of class c that no program holds. remote[c].head: those
  *       of other heaps.
  *   T2  room: how many more blocks tiny_push may add, times TINY_ROOM_ONE. What one refill brings
- *       may be longer than the capacity (a slab's whole free list): it is kept, and as many may come back until the bin runs empty; then the capacity holds again.
+ *       may be longer than the capacity (a slab's whole free list): it is kept, and as many may
+ *       come back until the bin runs empty; then the capacity holds again.
  *   T3  tiny_self is never NULL. A thread not set up, or ended, points to a cache of zeros: every
  *       list is empty, no bin has room.
  *   T4  parcel[i]: lists of one heap's blocks, not this cache's heap's; open: count blocks of the
@@ -106,13 +107,12 @@ struct tiny_cache {
 
 /* Numbers handed down by policy before the first cache; constant afterwards. */
 struct tiny_params {
-    uint32_t cap_max[SS_NCLASS]; /* blocks in one list; a bin has one, and spare ones */
-    uint32_t
-        remote_max[SS_NCLASS]; /* blocks in the list of a remote bin, >= 1; 0: no such class */
-    uint32_t parcel_max;       /* blocks collected for an owner, then sent home, >= 1 */
-    bool adapt;                /* capacities start small and grow with misses */
-    uint64_t sweep_ns;         /* at least this between two sweeps of a cache */
-    uint64_t park_decay_ns;    /* a cache parked longer is emptied */
+    uint32_t cap_max[SS_NCLASS];    /* blocks in one list; a bin has one, and spare ones */
+    uint32_t remote_max[SS_NCLASS]; /* in the list of a remote bin, >= 1; 0: no such class */
+    uint32_t parcel_max;            /* collected for an owner, then sent home, >= 1 */
+    bool adapt;                     /* capacities start small and grow with misses */
+    uint64_t sweep_ns;              /* at least this between two sweeps of a cache */
+    uint64_t park_decay_ns;         /* a cache parked longer is emptied */
 };
 extern struct tiny_params tiny_params;
 

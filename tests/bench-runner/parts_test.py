@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import random
 import subprocess
 import sys
 import tempfile
@@ -60,6 +61,25 @@ class Statistics(unittest.TestCase):
         self.assertEqual(stats.ratios(row, ["hakmem"]),
                          {"hakmem": 0.5, "a": 1, "b": 2, "c": None})
         self.assertEqual(stats.ratios(row, []), {"hakmem": 1, "a": 2, "b": 4, "c": None})
+
+    def test_the_best_peer_of_a_repetition_is_the_one_that_the_others_say(self):
+        runs = {"h": [1.0, 1.0, 1.0], "a": [2.0, 2.0, 8.0], "b": [3.0, 3.0, 0.5]}
+        # By the first and third, and by the second and third, it is b; by the first two it is a.
+        self.assertEqual(stats.fair_ratios(runs, ["h"])["h"],
+                         stats.geomean([1 / 3, 1 / 3, 1 / 8]))
+        self.assertEqual(stats.fair_ratios({"h": [1.0], "a": [2.0, 1.0]}, ["h"]),
+                         {"h": None, "a": None})
+
+    def test_who_is_as_good_as_all_peers_is_at_one_by_a_blind_choice_only(self):
+        chance = random.Random(1)
+        plain, fair = [], []
+        for _ in range(500):
+            runs = {n: [chance.gauss(1, 0.03) for _ in range(3)] for n in "habcdef"}
+            row = {n: stats.median(r) for n, r in runs.items()}
+            plain.append(stats.ratios(row, ["h"])["h"])
+            fair.append(stats.fair_ratios(runs, ["h"])["h"])
+        self.assertGreater(stats.geomean(plain), 1.02)
+        self.assertAlmostEqual(stats.geomean(fair), 1, delta=0.005)
 
     def test_without_peers_ours_are_the_scale(self):
         self.assertEqual(stats.ratios({"x": 2.0, "y": 3.0}, ["x", "y"]), {"x": 1, "y": 1.5})
@@ -307,6 +327,16 @@ class Reports(unittest.TestCase):
             for line in report.as_text(table).splitlines()[1:]:
                 self.assertLessEqual(len(line), report.WIDTH, line)
         self.assertIn("peer-7", report.as_text(report.tables(self.results)["time g"]))
+
+    def test_a_blind_choice_needs_two_repetitions_of_everyone(self):
+        def lines():
+            return {r[0]: r[1] for r in report.tables(self.results)["summary"].rows}
+        self.add("t", "hakmem", 1)
+        self.add("t", "system", 2)
+        self.assertFalse([name for name in lines() if "blind" in name])
+        self.add("t", "hakmem", 1, 2)
+        self.add("t", "system", 2, 2)
+        self.assertEqual(lines()["time, g, blind choice (1)"], ["0.500", "1.000"])
 
     def test_the_best_is_marked_and_ours_is_below_one(self):
         self.fill()
