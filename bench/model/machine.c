@@ -235,6 +235,18 @@ WRAP(int, sched_getaffinity, (pid_t pid, size_t bytes, cpu_set_t *set))
     return 0;
 }
 
+WRAP(int, sched_getcpu, (void))
+{
+    return model_self->core;
+}
+
+WRAP(int, getcpu, (unsigned *cpu, unsigned *node))
+{
+    *cpu = (unsigned)model_self->core;
+    *node = 0;
+    return 0;
+}
+
 WRAP(int, clock_gettime, (clockid_t clock, struct timespec *t))
 {
     if (model_self->clock > latest)

@@ -18,15 +18,15 @@ enum { NO_CLASS = SS_NCLASS };
 /* ---- A cache to work with. ---- */
 
 /* The thread's own; made now for a thread that has none yet; borrowed, until cache_leave, for
- * one whose exit hook has run. NULL: no memory. heap: of the block to free; 0: none. */
-static struct tiny_cache *cache_enter(unsigned heap)
+ * one whose exit hook has run. NULL: no memory. */
+static struct tiny_cache *cache_enter(void)
 {
     struct tiny_cache *tc = tiny_self;
     if (HAK_LIKELY(tc->heap != NULL))
         return tc;
     if (tc == &tiny_cache_ended)
-        return tiny_borrow(heap);
-    return hak_init() ? tiny_attach(heap) : NULL;
+        return tiny_borrow();
+    return hak_init() ? tiny_attach() : NULL;
 }
 
 static void cache_leave(struct tiny_cache *tc)
@@ -55,7 +55,7 @@ static unsigned class_of_aligned(size_t n, size_t align)
 
 static void *alloc_class(unsigned class, bool *zero)
 {
-    struct tiny_cache *tc = cache_enter(0);
+    struct tiny_cache *tc = cache_enter();
     if (tc == NULL)
         return NULL;
     void *p = tiny_pop(&tc->bin[class]);
@@ -143,7 +143,7 @@ static HAK_SLOW void free_rare(void *p, uint32_t word)
         large_free(p, word);
         return;
     }
-    struct tiny_cache *tc = cache_enter(ss_word_heap(word));
+    struct tiny_cache *tc = cache_enter();
     if (tc != NULL) {
         free_to(tc, p, word);
         cache_leave(tc);

@@ -42,8 +42,8 @@
  *   T5  spares: blocks in the lists on the stack at spare. What is on stacks beyond one full list a
  *       class stays within what all caches together may borrow.
  *
- * Concurrency: a cache is touched by its thread alone, or, while parked, under its heap's park lock or
- * by the one who took it off the list.
+ * Concurrency: a cache is touched by its thread alone, or, while parked, under its list's lock or by
+ * the one who took it off the list.
  */
 #ifndef HAK_TINY_H
 #define HAK_TINY_H
@@ -97,7 +97,7 @@ struct tiny_cache {
     size_t spare_bytes;             /* in all stacks */
     size_t quota;                   /* bytes borrowed for them beyond one list a class */
     struct tiny_cache *all;         /* every cache there is */
-    /* [its heap's park lock] Away from what the thread writes: neighbours on the list do too. */
+    /* [its list's lock] Away from what the thread writes: neighbours on the list do too. */
     _Alignas(HAK_LINE) struct tiny_cache *next, *prev; /* parked list, circular */
     uint64_t parked_ns;                                /* since when; 0: not on a list */
     uint32_t node;                                     /* [const] of the heap */
@@ -141,13 +141,12 @@ void tiny_flush(struct tiny_cache *tc);
 
 /* ---- Life of caches. ---- */
 
-/* Give the calling thread a cache (parked ones first, filled as they are) and return it. NULL:
- * no memory. heap: whose block the thread is about to free, or 0. What a thread has inherited,
- * it will go on freeing: a parked cache of that heap is the best there is. */
-struct tiny_cache *tiny_attach(unsigned heap);
+/* Give the calling thread a cache and return it. NULL: no memory. Parked ones first, filled as they
+ * are; of those the one that was parked last on this CPU, which has their blocks at hand. */
+struct tiny_cache *tiny_attach(void);
 /* Take a cache without making it the thread's, for a thread that has none any more; and put one
  * back, filled, in O(1). */
-struct tiny_cache *tiny_borrow(unsigned heap);
+struct tiny_cache *tiny_borrow(void);
 void tiny_park(struct tiny_cache *tc);
 /* Empty the caches that have been parked for older_ns. */
 void tiny_flush_parked(uint64_t older_ns);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * tiny: caches and threads. A thread's end parks its cache, filled, on its heap's list; the next
- * thread takes one of the heap whose block it frees, or else whose number its CPU has: the one
- * parked last. Neither makes a system call, and lives on different heaps do not meet.
+ * tiny: caches and threads. A thread's end parks its cache, filled, on the list of the CPU it runs
+ * on; the next thread there takes the one parked last. Neither makes a system call, and lives on
+ * different CPUs do not meet.
  *
  * Each list is in order of parking, so the oldest are at one end: what has been parked for longer
  * than park_decay_ns is emptied there, one at a parking, all when the region grows, and goes
@@ -18,21 +18,23 @@ HAK_TLS struct tiny_cache *tiny_self = (struct tiny_cache *)&tiny_cache_none;
 
 static const unsigned ANY_NODE = UINT_MAX;
 
-/* Of one heap. Heads are read without the lock as well, to see whether there is something. */
+/* Of one CPU. Heads are read without the lock as well, to see whether there is something. */
 struct park {
     _Alignas(HAK_LINE) struct os_lock lock;
     _Atomic(struct tiny_cache *) list[2]; /* newest first, circular: [0] as their threads left
                                              them, [1] emptied since */
 };
-static struct park park[SS_HEAPS_MAX]; /* by heap id */
+enum { PARKS_MAX = 1024 };
+static struct park park[PARKS_MAX]; /* by CPU, modulo */
 
 static struct os_lock all_lock;       /* before those of park */
 static struct tiny_cache *all_caches; /* [all_lock] */
 static unsigned ncaches;              /* [all_lock] */
 
-static struct park *park_of(const struct tiny_cache *tc)
+/* As many as CPUs: constant. */
+static unsigned nparks(void)
 {
-    return &park[tc->heap->id];
+    return HAK_MIN(os_ncpus(), (unsigned)PARKS_MAX);
 }
 
 static struct tiny_cache *parked_head(const struct park *p, bool empty)
@@ -46,10 +48,9 @@ static void parked_head_set(struct park *p, bool empty, struct tiny_cache *tc)
 }
 
 /* The heap has `more` caches in use. */
-static void threads_count_locked(struct ss_heap *h, uint32_t more)
+static void threads_count(struct ss_heap *h, uint32_t more)
 {
-    uint32_t n = atomic_load_explicit(&h->nthreads, memory_order_relaxed);
-    atomic_store_explicit(&h->nthreads, n + more, memory_order_relaxed);
+    atomic_fetch_add_explicit(&h->nthreads, more, memory_order_relaxed);
 }
 
 static void park_link_locked(struct park *p, struct tiny_cache *tc, uint64_t now)
@@ -60,7 +61,7 @@ static void park_link_locked(struct park *p, struct tiny_cache *tc, uint64_t now
     tc->prev = head != NULL ? head->prev : tc;
     tc->next->prev = tc->prev->next = tc;
     parked_head_set(p, tc->parked_empty, tc);
-    threads_count_locked(tc->heap, UINT32_MAX);
+    threads_count(tc->heap, UINT32_MAX);
 }
 
 static void park_unlink_locked(struct park *p, struct tiny_cache *tc)
@@ -70,30 +71,34 @@ static void park_unlink_locked(struct park *p, struct tiny_cache *tc)
     if (parked_head(p, tc->parked_empty) == tc)
         parked_head_set(p, tc->parked_empty, tc->next != tc ? tc->next : NULL);
     tc->parked_ns = 0;
-    threads_count_locked(tc->heap, 1);
+    threads_count(tc->heap, 1);
 }
 
 static struct tiny_cache *park_pop(struct park *p, bool empty, unsigned node)
 {
+    enum { LOOK = 16 }; /* caches of another node come here with threads that moved */
     if (parked_head(p, empty) == NULL)
         return NULL;
     os_lock(&p->lock);
-    struct tiny_cache *tc = parked_head(p, empty);
-    if (tc != NULL && (node == ANY_NODE || tc->node == node))
-        park_unlink_locked(p, tc);
-    else
-        tc = NULL;
+    struct tiny_cache *head = parked_head(p, empty), *tc = head, *found = NULL;
+    for (unsigned i = 0; i < LOOK && tc != NULL && found == NULL; i++) {
+        if (node == ANY_NODE || tc->node == node)
+            found = tc;
+        tc = tc->next != head ? tc->next : NULL;
+    }
+    if (found != NULL)
+        park_unlink_locked(p, found);
     os_unlock(&p->lock);
-    return tc;
+    return found;
 }
 
-/* Filled ones first, then any of this node, then any; from heap `first` on. */
-static struct tiny_cache *parked_take(unsigned node, unsigned first)
+/* Filled ones first, then any of this node, then any; from this CPU on. */
+static struct tiny_cache *parked_take(unsigned node)
 {
-    unsigned n = ss_nheaps();
+    unsigned n = nparks(), first = os_cpu() % n;
     for (unsigned pass = 0; pass < (os_nnodes() > 1 ? 4 : 2); pass++) {
         for (unsigned i = 0; i < n; i++) {
-            struct park *p = &park[1 + (first - 1 + i) % n];
+            struct park *p = &park[(first + i) % n];
             struct tiny_cache *tc = park_pop(p, pass & 1, pass < 2 ? node : ANY_NODE);
             if (tc != NULL)
                 return tc;
@@ -114,28 +119,25 @@ static struct tiny_cache *cache_create(unsigned node)
     for (unsigned c = 0; c < SS_NCLASS; c++)
         tc->bin[c].magic = tc->remote[c].magic = ss_classes[c].magic;
     tiny_flush(tc); /* nothing to flush yet: sets capacities and rooms */
-    struct park *p = park_of(tc);
+    threads_count(h, 1);
     os_lock(&all_lock);
     tc->all = all_caches;
     all_caches = tc;
     ncaches++;
-    os_lock(&p->lock);
-    threads_count_locked(h, 1);
-    os_unlock(&p->lock);
     os_unlock(&all_lock);
     return tc;
 }
 
-struct tiny_cache *tiny_borrow(unsigned heap)
+struct tiny_cache *tiny_borrow(void)
 {
     unsigned node = os_node();
-    struct tiny_cache *tc = parked_take(node, heap != 0 ? heap : 1 + os_cpu());
+    struct tiny_cache *tc = parked_take(node);
     return tc != NULL ? tc : cache_create(node);
 }
 
-struct tiny_cache *tiny_attach(unsigned heap)
+struct tiny_cache *tiny_attach(void)
 {
-    struct tiny_cache *tc = tiny_borrow(heap);
+    struct tiny_cache *tc = tiny_borrow();
     if (tc != NULL) {
         tiny_self = tc; /* first: arming the hook may call malloc */
         (void)os_thread_exit_arm(tc);
@@ -172,8 +174,8 @@ static uint64_t ns_before(uint64_t now, uint64_t ns)
 void tiny_flush_parked(uint64_t older_ns)
 {
     uint64_t before = ns_before(os_now_ns(), older_ns);
-    for (unsigned id = 1; id <= ss_nheaps(); id++) {
-        while (parked_flush_one(&park[id], before)) {
+    for (unsigned i = 0; i < nparks(); i++) {
+        while (parked_flush_one(&park[i], before)) {
         }
     }
 }
@@ -185,8 +187,8 @@ static void parked_decay(uint64_t now)
     static _Alignas(HAK_LINE) _Atomic uint64_t look_ns;
     if (HAK_LIKELY(now < atomic_load_explicit(&look_ns, memory_order_relaxed)))
         return;
-    for (unsigned id = 1; id <= ss_nheaps(); id++) {
-        if (parked_flush_one(&park[id], ns_before(now, tiny_params.park_decay_ns)))
+    for (unsigned i = 0; i < nparks(); i++) {
+        if (parked_flush_one(&park[i], ns_before(now, tiny_params.park_decay_ns)))
             return;
     }
     atomic_store_explicit(&look_ns, now + tiny_params.park_decay_ns / 8, memory_order_relaxed);
@@ -195,7 +197,7 @@ static void parked_decay(uint64_t now)
 void tiny_park(struct tiny_cache *tc)
 {
     uint64_t now = os_now_ns();
-    struct park *p = park_of(tc);
+    struct park *p = &park[os_cpu() % nparks()];
     os_lock(&p->lock);
     tc->parked_empty = false;
     park_link_locked(p, tc, now);
@@ -247,33 +249,29 @@ static size_t cache_bytes(const struct tiny_cache *tc)
 size_t tiny_cached_bytes(void)
 {
     size_t bytes = tiny_self->heap != NULL ? cache_bytes(tiny_self) : 0;
-    for (unsigned id = 1; id <= ss_nheaps(); id++) {
-        os_lock(&park[id].lock);
-        const struct tiny_cache *head = parked_head(&park[id], false), *tc = head;
+    for (unsigned i = 0; i < nparks(); i++) {
+        os_lock(&park[i].lock);
+        const struct tiny_cache *head = parked_head(&park[i], false), *tc = head;
         for (bool once = tc != NULL; once; once = tc != head) {
             bytes += cache_bytes(tc);
             tc = tc->next;
         }
-        os_unlock(&park[id].lock);
+        os_unlock(&park[i].lock);
     }
     return bytes;
 }
 
-/* No cache is made meanwhile, so heaps that come later have none that could be parked. */
-static unsigned fork_locked;
-
 void tiny_fork_prepare(void)
 {
     os_lock_fork(&all_lock);
-    fork_locked = ss_nheaps();
-    for (unsigned id = 1; id <= fork_locked; id++)
-        os_lock_fork(&park[id].lock);
+    for (unsigned i = 0; i < nparks(); i++)
+        os_lock_fork(&park[i].lock);
 }
 
 void tiny_fork_end(void)
 {
-    for (unsigned id = fork_locked; id >= 1; id--)
-        os_lock_fork_end(&park[id].lock);
+    for (unsigned i = nparks(); i > 0; i--)
+        os_lock_fork_end(&park[i - 1].lock);
     os_lock_fork_end(&all_lock);
 }
 
@@ -290,7 +288,7 @@ static void cache_abandon(struct tiny_cache *tc)
         tc->parcel[i] = (struct tiny_parcel){0};
     tiny_flush(tc);
     tc->parked_empty = true;
-    park_link_locked(park_of(tc), tc, 1);
+    park_link_locked(&park[0], tc, 1);
 }
 
 void tiny_fork_child(void)

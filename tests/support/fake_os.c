@@ -30,6 +30,7 @@ static _Atomic size_t held_bytes;
 static struct {
     size_t page_size;
     unsigned ncpus, nnodes, node;
+    unsigned cpu_next; /* the CPU + 1 */
     uint64_t ram, address_limit;
     const char *const *env;
 } claim = {.address_limit = UINT64_MAX};
@@ -93,6 +94,11 @@ size_t fake_os_held_bytes(void)
 void fake_os_set_page_size(size_t bytes)
 {
     claim.page_size = bytes;
+}
+
+void fake_os_set_cpu(unsigned cpu)
+{
+    claim.cpu_next = cpu + 1;
 }
 
 void fake_os_set_ncpus(unsigned n)
@@ -169,6 +175,11 @@ static void require_pages(const void *addr, size_t bytes)
 WRAP(size_t, os_page_size, void)
 {
     return claim.page_size != 0 ? claim.page_size : __real_os_page_size();
+}
+
+WRAP(unsigned, os_cpu, void)
+{
+    return claim.cpu_next != 0 ? claim.cpu_next - 1 : __real_os_cpu();
 }
 
 WRAP(unsigned, os_ncpus, void)

@@ -55,6 +55,7 @@ size_t fake_os_held_bytes(void);
  * A page may only be larger than the real one: reservations are then aligned to it. */
 void fake_os_set_page_size(size_t bytes);
 void fake_os_set_ncpus(unsigned n);
+void fake_os_set_cpu(unsigned cpu); /* that every thread runs on from now */
 void fake_os_set_ram(uint64_t bytes);
 void fake_os_set_address_limit(uint64_t bytes);
 void fake_os_set_nnodes(unsigned n);

@@ -88,7 +88,7 @@ static void bins_keep_to_their_byte_budget_in_every_mode(void **state)
 UNIT_TEST(reclaim_collects_parked_caches_queues_slabs_pools_and_runs)
 {
     start_with(NULL, NULL);
-    struct tiny_cache *parked = tiny_borrow(0), *owner = tiny_borrow(0);
+    struct tiny_cache *parked = tiny_borrow(), *owner = tiny_borrow();
     bool zero;
     for (unsigned class = ss_class_of(1); class < SS_NCLASS; class += 3) {
         char *p = tiny_refill(parked, class, &zero), *q = tiny_refill(owner, class, &zero);

@@ -21,6 +21,7 @@ static void tiny_start(bool adapt, uint32_t cap_max, uint32_t out_max)
     tiny_params.parcel_max = out_max;
     tiny_params.adapt = adapt;
     tiny_params.park_decay_ns = long_ns;
+    fake_os_set_cpu(0);
     tiny_init();
 }
 
@@ -64,7 +65,7 @@ static unsigned length(const void *list)
 UNIT_TEST(without_capacity_nothing_is_kept_whatever_a_refill_brings)
 {
     tiny_start(false, 0, 8);
-    struct tiny_cache *tc = tiny_attach(0);
+    struct tiny_cache *tc = tiny_attach();
     void *p[100];
     for (unsigned i = 0; i < 100; i++)
         p[i] = get(tc, 4);
@@ -78,7 +79,7 @@ UNIT_TEST(without_capacity_nothing_is_kept_whatever_a_refill_brings)
 UNIT_TEST(a_bin_that_does_not_move_is_emptied_while_others_work)
 {
     tiny_start(true, 64, 8);
-    struct tiny_cache *tc = tiny_attach(0);
+    struct tiny_cache *tc = tiny_attach();
     void *idle = get(tc, 4);
     put(tc, idle);
     REQUIRE(length(tc->bin[4].head) > 0);
@@ -92,7 +93,7 @@ UNIT_TEST(a_bin_that_does_not_move_is_emptied_while_others_work)
 UNIT_TEST(an_age_beyond_the_start_of_time_is_no_age)
 {
     tiny_start(false, 64, 8);
-    struct tiny_cache *tc = tiny_borrow(0);
+    struct tiny_cache *tc = tiny_borrow();
     put(tc, get(tc, 4));
     tiny_park(tc);
     tiny_flush_parked(UINT64_MAX);
@@ -104,7 +105,7 @@ UNIT_TEST(an_age_beyond_the_start_of_time_is_no_age)
 UNIT_TEST(what_was_pushed_last_is_popped_first)
 {
     tiny_start(false, 64, 8);
-    struct tiny_cache *tc = tiny_attach(0);
+    struct tiny_cache *tc = tiny_attach();
     unsigned class = ss_class_of(48);
     void *p[10];
     for (unsigned i = 0; i < 10; i++)
@@ -125,7 +126,7 @@ UNIT_TEST(a_thread_without_a_cache_has_empty_bins_and_takes_no_block)
     REQUIRE(tiny_self == &tiny_cache_none); /* T3 */
     for (unsigned c = 0; c < SS_NCLASS; c++)
         REQUIRE(tiny_pop((struct tiny_bin *)&tiny_cache_none.bin[c]) == NULL);
-    struct tiny_cache *tc = tiny_borrow(0);
+    struct tiny_cache *tc = tiny_borrow();
     void *p = get(tc, ss_class_of(100));
     REQUIRE(!tiny_push((struct tiny_cache *)&tiny_cache_none, p));
     REQUIRE(!tiny_push((struct tiny_cache *)&tiny_cache_ended, p));
@@ -136,7 +137,7 @@ UNIT_TEST(a_thread_without_a_cache_has_empty_bins_and_takes_no_block)
 UNIT_TEST(the_fast_push_refuses_everything_but_blocks)
 {
     tiny_start(false, 64, 8);
-    struct tiny_cache *tc = tiny_attach(0), *other = tiny_borrow(0);
+    struct tiny_cache *tc = tiny_attach(), *other = tiny_borrow();
     REQUIRE(other != tc && other->heap != tc->heap);
     char *mine = get(tc, ss_class_of(64)), *theirs = get(other, ss_class_of(64));
     char *mid = get(tc, mid_class_of(20 * KIB)), local[64];
@@ -164,7 +165,7 @@ UNIT_TEST(the_fast_push_refuses_everything_but_blocks)
 UNIT_TEST(a_full_list_is_set_aside_and_taken_back_whole)
 {
     tiny_start(false, 8, 8);
-    struct tiny_cache *tc = tiny_attach(0);
+    struct tiny_cache *tc = tiny_attach();
     unsigned class = ss_class_of(64);
     void *p[16];
     for (unsigned i = 0; i < 16; i++)
@@ -188,7 +189,7 @@ UNIT_TEST(a_full_list_is_set_aside_and_taken_back_whole)
 UNIT_TEST(no_bin_holds_more_than_twice_its_capacity)
 {
     tiny_start(true, 40, 8);
-    struct tiny_cache *tc = tiny_attach(0);
+    struct tiny_cache *tc = tiny_attach();
     unsigned class = ss_class_of(64);
     enum { N = 5000 };
     static void *p[N];
@@ -210,7 +211,7 @@ UNIT_TEST(no_bin_holds_more_than_twice_its_capacity)
 UNIT_TEST(capacities_grow_with_misses_up_to_the_bound)
 {
     tiny_start(true, 1000, 8);
-    struct tiny_cache *tc = tiny_attach(0);
+    struct tiny_cache *tc = tiny_attach();
     unsigned class = ss_class_of(64);
     uint32_t first = tc->cap[class];
     REQUIRE(first > 0 && first < 1000);
@@ -227,7 +228,7 @@ UNIT_TEST(capacities_grow_with_misses_up_to_the_bound)
 UNIT_TEST(without_adaption_capacities_stay_where_they_are)
 {
     tiny_start(false, 33, 8);
-    struct tiny_cache *tc = tiny_attach(0);
+    struct tiny_cache *tc = tiny_attach();
     unsigned class = ss_class_of(64);
     static void *p[3000];
     for (unsigned i = 0; i < 3000; i++)
@@ -240,7 +241,7 @@ UNIT_TEST(without_adaption_capacities_stay_where_they_are)
 UNIT_TEST(an_idle_class_gives_up_its_spare_list_and_capacity)
 {
     tiny_start(true, 512, 8);
-    struct tiny_cache *tc = tiny_attach(0);
+    struct tiny_cache *tc = tiny_attach();
     unsigned idle = ss_class_of(64), busy = ss_class_of(2048);
     static void *p[20000];
     for (unsigned i = 0; i < 20000; i++)
@@ -258,7 +259,7 @@ UNIT_TEST(an_idle_class_gives_up_its_spare_list_and_capacity)
 UNIT_TEST(where_the_stack_is_full_the_list_just_filled_goes_back)
 {
     tiny_start(false, 10, 8);
-    struct tiny_cache *tc = tiny_attach(0);
+    struct tiny_cache *tc = tiny_attach();
     unsigned class = ss_class_of(64);
     void *p[30];
     for (unsigned i = 0; i < 30; i++)
@@ -290,7 +291,7 @@ UNIT_TEST(a_load_that_comes_in_waves_keeps_as_many_lists_as_a_wave_has)
 {
     tiny_start(true, KEEP, 8);
     atomic_store(&tiny_quota, 8 * (int64_t)MIB);
-    struct tiny_cache *tc = tiny_attach(0);
+    struct tiny_cache *tc = tiny_attach();
     unsigned class = ss_class_of(64);
     wave(tc, class);
     wave(tc, class);
@@ -314,7 +315,7 @@ UNIT_TEST(spare_lists_of_all_caches_together_stay_within_the_quota)
 {
     tiny_start(true, KEEP, 8);
     atomic_store(&tiny_quota, 2 * (int64_t)MIB);
-    struct tiny_cache *tc[] = {tiny_attach(0), tiny_borrow(0), tiny_borrow(0)};
+    struct tiny_cache *tc[] = {tiny_attach(), tiny_borrow(), tiny_borrow()};
     unsigned class = ss_class_of(64);
     for (unsigned round = 0; round < 4; round++) {
         for (unsigned i = 0; i < 3; i++) {
@@ -339,7 +340,7 @@ UNIT_TEST(spare_lists_that_were_not_needed_between_two_sweeps_go_back)
 {
     tiny_start(true, KEEP, 8);
     atomic_store(&tiny_quota, 8 * (int64_t)MIB);
-    struct tiny_cache *tc = tiny_attach(0);
+    struct tiny_cache *tc = tiny_attach();
     unsigned class = ss_class_of(64), other = ss_class_of(2048);
     wave(tc, class);
     wave(tc, class);
@@ -359,7 +360,7 @@ UNIT_TEST(spare_lists_that_were_not_needed_between_two_sweeps_go_back)
 UNIT_TEST(a_capacity_of_nothing_keeps_nothing)
 {
     tiny_start(false, 0, 1);
-    struct tiny_cache *tc = tiny_attach(0);
+    struct tiny_cache *tc = tiny_attach();
     unsigned class = ss_class_of(64);
     void *p[100];
     for (unsigned i = 0; i < 100; i++)
@@ -373,7 +374,7 @@ UNIT_TEST(a_capacity_of_nothing_keeps_nothing)
 UNIT_TEST(flush_leaves_no_block_behind)
 {
     tiny_start(true, 100, 50);
-    struct tiny_cache *tc = tiny_attach(0), *other = tiny_borrow(0);
+    struct tiny_cache *tc = tiny_attach(), *other = tiny_borrow();
     for (unsigned c = ss_class_of(1); c < SS_NCLASS; c++) {
         void *p[6];
         for (unsigned i = 0; i < 6; i++)
@@ -398,7 +399,7 @@ UNIT_TEST(flush_leaves_no_block_behind)
 UNIT_TEST(cached_bytes_are_those_in_the_lists)
 {
     tiny_start(false, 100, 50);
-    struct tiny_cache *tc = tiny_attach(0);
+    struct tiny_cache *tc = tiny_attach();
     tiny_flush(tc);
     REQUIRE(tiny_cached_bytes() == 0);
     void *p = get(tc, ss_class_of(64));
@@ -414,7 +415,7 @@ UNIT_TEST(cached_bytes_are_those_in_the_lists)
 UNIT_TEST(blocks_of_other_heaps_go_home_in_batches)
 {
     tiny_start(false, 64, 10);
-    struct tiny_cache *tc = tiny_attach(0), *owner = tiny_borrow(0);
+    struct tiny_cache *tc = tiny_attach(), *owner = tiny_borrow();
     unsigned class = ss_class_of(64);
     void *p[25];
     for (unsigned i = 0; i < 25; i++)
@@ -433,7 +434,7 @@ UNIT_TEST(blocks_of_other_heaps_go_home_in_batches)
 UNIT_TEST(lists_of_one_owner_travel_together)
 {
     tiny_start(false, 64, 10);
-    struct tiny_cache *tc = tiny_attach(0), *owner = tiny_borrow(0);
+    struct tiny_cache *tc = tiny_attach(), *owner = tiny_borrow();
     tiny_params.parcel_max = 12;
     unsigned a = ss_class_of(64), b = ss_class_of(96);
     void *p[22];
@@ -455,7 +456,7 @@ UNIT_TEST(blocks_of_several_owners_are_sorted_and_keep_their_rows)
 {
     tiny_start(false, 64, 12);
     tiny_params.parcel_max = 1000;
-    struct tiny_cache *tc = tiny_attach(0), *owner[] = {tiny_borrow(0), tiny_borrow(0)};
+    struct tiny_cache *tc = tiny_attach(), *owner[] = {tiny_borrow(), tiny_borrow()};
     unsigned class = ss_class_of(64);
     for (unsigned i = 0; i < 12; i++) /* three of one, three of the other, and so on */
         put(tc, get(owner[i / 3 % 2], class));
@@ -477,7 +478,7 @@ UNIT_TEST(a_parcel_is_bounded_in_bytes_too)
     tiny_start(false, 0, 1000); /* nothing stays */
     unsigned class = ss_class_of(8192);
     tiny_params.remote_max[class] = 2;
-    struct tiny_cache *tc = tiny_attach(0), *owner = tiny_borrow(0);
+    struct tiny_cache *tc = tiny_attach(), *owner = tiny_borrow();
     for (unsigned i = 1; i <= 5; i++) {
         void *p = get(owner, class);
         put(tc, p);
@@ -500,7 +501,7 @@ static void free_others(struct tiny_cache *tc, struct tiny_cache *owner, unsigne
 UNIT_TEST(other_heaps_blocks_are_used_where_own_ones_run_out)
 {
     tiny_start(true, 64, 100);
-    struct tiny_cache *tc = tiny_attach(0), *owner = tiny_borrow(0);
+    struct tiny_cache *tc = tiny_attach(), *owner = tiny_borrow();
     for (unsigned class = ss_class_of(16); class < SS_NCLASS; class += 13) {
         unsigned n = 1024 / ss_classes[class].size + 1;
         uint64_t refills = unit_heap(tc->heap).refills;
@@ -517,9 +518,9 @@ UNIT_TEST(other_heaps_blocks_are_used_where_own_ones_run_out)
 UNIT_TEST(a_few_blocks_of_other_heaps_are_not_used)
 {
     tiny_start(true, 64, 100);
-    struct tiny_cache *tc = tiny_attach(0);
+    struct tiny_cache *tc = tiny_attach();
     unsigned class = ss_class_of(16);
-    free_others(tc, tiny_borrow(0), class, 1024 / 16 - 1);
+    free_others(tc, tiny_borrow(), class, 1024 / 16 - 1);
     for (unsigned i = 0; i < 1000; i++)
         REQUIRE(is_of(tc, get(tc, class)));
 }
@@ -527,7 +528,7 @@ UNIT_TEST(a_few_blocks_of_other_heaps_are_not_used)
 UNIT_TEST(a_full_list_of_other_heaps_blocks_stays_where_there_is_room_for_it)
 {
     tiny_start(false, 64, 32);
-    struct tiny_cache *tc = tiny_attach(0), *owner = tiny_borrow(0);
+    struct tiny_cache *tc = tiny_attach(), *owner = tiny_borrow();
     unsigned class = ss_class_of(64);
     free_others(tc, owner, class, 33);
     REQUIRE(tc->spares[class] == 32 && length(tc->remote[class].head) == 1);
@@ -545,9 +546,9 @@ UNIT_TEST(blocks_of_another_node_do_not_stay)
 {
     tiny_start(true, 64, 32);
     fake_os_set_nnodes(2);
-    struct tiny_cache *tc = tiny_attach(0), *near = tiny_borrow(0);
+    struct tiny_cache *tc = tiny_attach(), *near = tiny_borrow();
     fake_os_set_node(1);
-    struct tiny_cache *far = tiny_borrow(0);
+    struct tiny_cache *far = tiny_borrow();
     unsigned class = ss_class_of(64);
     free_others(tc, near, class, 20);
     free_others(tc, far, class, 10);
@@ -565,7 +566,7 @@ UNIT_TEST(blocks_of_another_node_do_not_stay)
 UNIT_TEST(what_came_home_is_taken_before_the_heap_is_asked)
 {
     tiny_start(false, 64, 10);
-    struct tiny_cache *tc = tiny_attach(0), *owner = tiny_borrow(0);
+    struct tiny_cache *tc = tiny_attach(), *owner = tiny_borrow();
     enum { N = 32 };
     void *p[N];
     unsigned a = ss_class_of(64), b = ss_class_of(2000), c = ss_class_of(20 * KIB);
@@ -590,7 +591,7 @@ UNIT_TEST(what_came_home_is_taken_before_the_heap_is_asked)
 UNIT_TEST(one_refill_takes_in_no_more_than_a_part_of_what_came_home)
 {
     tiny_start(false, 64, 4);
-    struct tiny_cache *tc = tiny_attach(0), *owner = tiny_borrow(0);
+    struct tiny_cache *tc = tiny_attach(), *owner = tiny_borrow();
     enum { N = 5000 };
     static void *p[N];
     unsigned class = ss_class_of(32), other = ss_class_of(64);
@@ -629,7 +630,7 @@ static void work_until_sweep(struct tiny_cache *tc, unsigned class)
 UNIT_TEST(an_empty_bin_whose_capacity_shrinks_still_takes_a_block)
 {
     tiny_start(true, 40, 16);
-    struct tiny_cache *tc = tiny_attach(0);
+    struct tiny_cache *tc = tiny_attach();
     unsigned class = ss_class_of(1152), busy = ss_class_of(2048);
     void *p[10];
     for (unsigned i = 0; i < 10; i++)
@@ -655,7 +656,7 @@ UNIT_TEST(caches_that_trade_blocks_at_random_keep_their_accounts)
 {
     tiny_start(true, 40, 16);
     atomic_store(&tiny_quota, 4 * (int64_t)MIB);
-    struct tiny_cache *tc[] = {tiny_attach(0), tiny_borrow(0), tiny_borrow(0)};
+    struct tiny_cache *tc[] = {tiny_attach(), tiny_borrow(), tiny_borrow()};
     enum { N = 3000 };
     static void *p[N];
     uint64_t random = 11;
@@ -693,9 +694,9 @@ UNIT_TEST(caches_that_trade_blocks_at_random_keep_their_accounts)
 UNIT_TEST(a_sender_tells_owners_and_classes_apart)
 {
     tiny_start(false, 64, 1000);
-    struct tiny_cache *tc = tiny_attach(0), *owner[4];
+    struct tiny_cache *tc = tiny_attach(), *owner[4];
     for (unsigned i = 0; i < 4; i++)
-        owner[i] = tiny_borrow(0);
+        owner[i] = tiny_borrow();
     enum { N = 2000 };
     uint64_t random = 7;
     for (unsigned i = 0; i < N; i++) {
@@ -722,7 +723,7 @@ static void *kept;
 
 static void *live_and_die(void *unused)
 {
-    struct tiny_cache *tc = tiny_attach(0);
+    struct tiny_cache *tc = tiny_attach();
     REQUIRE(tc != NULL && tiny_self == tc);
     seen = tc;
     void *p[20];
@@ -774,38 +775,46 @@ UNIT_TEST(the_cache_parked_last_is_taken_first)
 {
     tiny_start(true, 100, 8);
     ss_params.heaps_max = 1;
-    struct tiny_cache *a = tiny_borrow(0), *b = tiny_borrow(0), *c = tiny_borrow(0);
+    struct tiny_cache *a = tiny_borrow(), *b = tiny_borrow(), *c = tiny_borrow();
     tiny_park(b);
     tiny_park(c);
     tiny_park(a);
-    REQUIRE(tiny_borrow(0) == a);
-    REQUIRE(tiny_borrow(0) == c);
+    REQUIRE(tiny_borrow() == a);
+    REQUIRE(tiny_borrow() == c);
     tiny_park(a);
-    REQUIRE(tiny_borrow(0) == a);
-    REQUIRE(tiny_borrow(0) == b);
+    REQUIRE(tiny_borrow() == a);
+    REQUIRE(tiny_borrow() == b);
 }
 
-/* It frees what an ended thread of that heap has left it. */
-UNIT_TEST(who_frees_a_block_first_takes_a_cache_of_its_heap)
+/* Its blocks are in that CPU's cache. */
+UNIT_TEST(a_thread_takes_the_cache_parked_on_its_cpu)
 {
     tiny_start(true, 100, 8);
+    fake_os_set_ncpus(4);
     struct tiny_cache *on[4];
     for (unsigned i = 0; i < 4; i++)
-        on[i] = tiny_borrow(0);
-    for (unsigned i = 0; i < 4; i++)
+        on[i] = tiny_borrow();
+    for (unsigned i = 0; i < 4; i++) {
+        fake_os_set_cpu(3 - i);
         tiny_park(on[i]);
-    for (unsigned i = 0; i < 4; i++)
-        REQUIRE(tiny_borrow(on[i]->heap->id) == on[i]);
+    }
+    for (unsigned i = 0; i < 4; i++) {
+        fake_os_set_cpu(3 - i);
+        REQUIRE(tiny_borrow() == on[i]);
+    }
     tiny_park(on[3]);
-    REQUIRE(tiny_borrow(on[0]->heap->id) == on[3]); /* better another heap's than one more */
-    REQUIRE(tiny_ncaches() == 4);
+    fake_os_set_cpu(2);
+    REQUIRE(tiny_borrow() == on[3]); /* better another CPU's than one more */
+    fake_os_set_cpu(1000);           /* plugged in since */
+    tiny_park(on[2]);
+    REQUIRE(tiny_borrow() == on[2]);
 }
 
 UNIT_TEST(a_heap_counts_its_caches_that_are_not_parked)
 {
     tiny_start(true, 100, 8);
     ss_params.heaps_max = 1;
-    struct tiny_cache *a = tiny_borrow(0), *b = tiny_borrow(0);
+    struct tiny_cache *a = tiny_borrow(), *b = tiny_borrow();
     REQUIRE(a->heap == b->heap && a->heap->nthreads == 2);
     tiny_park(a);
     REQUIRE(a->heap->nthreads == 1);
@@ -813,21 +822,21 @@ UNIT_TEST(a_heap_counts_its_caches_that_are_not_parked)
     REQUIRE(a->heap->nthreads == 1);
     tiny_park(b);
     REQUIRE(a->heap->nthreads == 0);
-    REQUIRE(tiny_borrow(0) == b && a->heap->nthreads == 1);
+    REQUIRE(tiny_borrow() == b && a->heap->nthreads == 1);
 }
 
 UNIT_TEST(after_a_fork_the_caches_of_all_other_threads_are_parked)
 {
     tiny_start(true, 100, 8);
     ss_params.heaps_max = 2;
-    struct tiny_cache *own = tiny_attach(0), *other = tiny_borrow(0), *third = tiny_borrow(0);
+    struct tiny_cache *own = tiny_attach(), *other = tiny_borrow(), *third = tiny_borrow();
     REQUIRE(own->heap != other->heap && own->heap == third->heap);
     tiny_fork_prepare();
     tiny_fork_child();
     tiny_fork_end();
     REQUIRE(own->parked_ns == 0 && own->heap->nthreads == 1);
     REQUIRE(other->parked_ns != 0 && other->parked_empty && other->heap->nthreads == 0);
-    REQUIRE(tiny_borrow(third->heap->id) == third && tiny_borrow(0) == other);
+    REQUIRE(tiny_borrow() == other && tiny_borrow() == third);
 }
 
 UNIT_TEST(parked_caches_decay_and_are_still_taken_over)
@@ -847,24 +856,27 @@ UNIT_TEST(parked_caches_decay_and_are_still_taken_over)
     REQUIRE(first->bin[ss_class_of(64)].head != NULL);
 }
 
-UNIT_TEST(each_parking_empties_one_that_is_old_whatever_its_heap)
+UNIT_TEST(each_parking_empties_one_that_is_old_wherever_it_is)
 {
     tiny_start(true, 100, 8);
+    fake_os_set_ncpus(3);
     tiny_params.park_decay_ns = 1000000;
-    struct tiny_cache *old[] = {tiny_borrow(0), tiny_borrow(0)}, *young = tiny_borrow(0);
+    struct tiny_cache *old[] = {tiny_borrow(), tiny_borrow()}, *young = tiny_borrow();
     REQUIRE(old[0]->heap != young->heap && old[0]->heap != old[1]->heap);
     for (unsigned i = 0; i < 2; i++) {
         void *p = get(old[i], ss_class_of(64));
         put(old[i], p);
+        fake_os_set_cpu(i);
         tiny_park(old[i]);
     }
+    fake_os_set_cpu(2);
     uint64_t now = os_now_ns();
     while (os_now_ns() <= now + tiny_params.park_decay_ns) {
     }
     for (unsigned left = 2; left-- > 0;) {
         tiny_park(young);
         REQUIRE(!old[0]->parked_empty + !old[1]->parked_empty == (int)left);
-        REQUIRE(tiny_borrow(young->heap->id) == young);
+        REQUIRE(tiny_borrow() == young);
     }
     REQUIRE(old[0]->bin[ss_class_of(64)].head == NULL);
     REQUIRE(old[1]->bin[ss_class_of(64)].head == NULL);
@@ -877,7 +889,7 @@ UNIT_TEST(a_filled_cache_is_preferred_to_an_emptied_one_and_the_same_node_to_ano
     struct tiny_cache *on[4];
     for (unsigned i = 0; i < 4; i++) {
         fake_os_set_node(i % 2);
-        on[i] = tiny_borrow(0);
+        on[i] = tiny_borrow();
         REQUIRE(on[i]->heap->node == i % 2);
     }
     tiny_park(on[0]);
@@ -886,10 +898,10 @@ UNIT_TEST(a_filled_cache_is_preferred_to_an_emptied_one_and_the_same_node_to_ano
     tiny_park(on[2]);
     tiny_park(on[3]);
     fake_os_set_node(0);
-    REQUIRE(tiny_borrow(0) == on[2]);
-    REQUIRE(tiny_borrow(0) == on[0]);
-    REQUIRE(tiny_borrow(0) == on[3]); /* better another node's than one more */
-    REQUIRE(tiny_borrow(0) == on[1]);
+    REQUIRE(tiny_borrow() == on[2]);
+    REQUIRE(tiny_borrow() == on[0]);
+    REQUIRE(tiny_borrow() == on[3]); /* better another node's than one more */
+    REQUIRE(tiny_borrow() == on[1]);
     REQUIRE(tiny_ncaches() == 4);
 }
 
@@ -899,17 +911,17 @@ UNIT_TEST(a_thread_without_memory_for_a_cache_gets_none_and_later_one)
     fake_os_fail(FAKE_OS_ANY, 1, FAKE_OS_FOREVER);
     while (ss_meta_alloc(64) != NULL) { /* what the start brought */
     }
-    REQUIRE(tiny_attach(0) == NULL && tiny_self == &tiny_cache_none);
-    REQUIRE(tiny_borrow(0) == NULL);
+    REQUIRE(tiny_attach() == NULL && tiny_self == &tiny_cache_none);
+    REQUIRE(tiny_borrow() == NULL);
     fake_os_reset();
-    struct tiny_cache *tc = tiny_attach(0);
+    struct tiny_cache *tc = tiny_attach();
     REQUIRE(tc != NULL && tiny_self == tc);
 }
 
 UNIT_TEST(refill_without_memory_leaves_the_bin_empty_and_works_later)
 {
     tiny_start(true, 100, 8);
-    struct tiny_cache *tc = tiny_attach(0);
+    struct tiny_cache *tc = tiny_attach();
     unsigned class = ss_class_of(8192);
     bool zero;
     fake_os_fail(FAKE_OS_ANY, 1, FAKE_OS_FOREVER);
@@ -958,11 +970,11 @@ int main(void)
         cmocka_unit_test(a_thread_takes_over_the_filled_cache_of_the_one_before),
         cmocka_unit_test(birth_and_death_of_a_thread_make_no_system_call),
         cmocka_unit_test(the_cache_parked_last_is_taken_first),
-        cmocka_unit_test(who_frees_a_block_first_takes_a_cache_of_its_heap),
+        cmocka_unit_test(a_thread_takes_the_cache_parked_on_its_cpu),
         cmocka_unit_test(a_heap_counts_its_caches_that_are_not_parked),
         cmocka_unit_test(after_a_fork_the_caches_of_all_other_threads_are_parked),
         cmocka_unit_test(parked_caches_decay_and_are_still_taken_over),
-        cmocka_unit_test(each_parking_empties_one_that_is_old_whatever_its_heap),
+        cmocka_unit_test(each_parking_empties_one_that_is_old_wherever_it_is),
         cmocka_unit_test(
             a_filled_cache_is_preferred_to_an_emptied_one_and_the_same_node_to_another),
         cmocka_unit_test(a_thread_without_memory_for_a_cache_gets_none_and_later_one),
