@@ -33,6 +33,9 @@ enum { BENCH_THREADS_MAX = 256, BENCH_OPTIONS_MAX = 24 };
 __attribute__((format(printf, 2, 3), noreturn, cold)) static inline void
 bench_exit(int status, const char *format, ...)
 {
+    static atomic_flag said = ATOMIC_FLAG_INIT;
+    while (atomic_flag_test_and_set(&said)) /* one thread's line; it ends the others too */
+        pause();
     va_list args;
     fflush(stdout);
     fprintf(stderr, "%s: ", program_invocation_short_name);
