@@ -24,6 +24,8 @@ size_t os_page_size(void);       /* bytes; a power of two, read from the kernel 
 unsigned os_ncpus(void);         /* CPUs this process may run on, >= 1 */
 uint64_t os_ram_bytes(void);     /* physical memory */
 uint64_t os_address_limit(void); /* RLIMIT_AS in bytes; UINT64_MAX: none */
+bool os_commit_counts(void);     /* untouched writable memory counts against a limit: RLIMIT_AS,
+                                    RLIMIT_DATA, vm.overcommit_memory=2. Reads /proc. */
 unsigned os_cpu(void);           /* CPU of the calling thread now; any number if not known */
 unsigned os_node(void);          /* NUMA node of the calling thread now */
 unsigned os_nnodes(void);        /* all that os_node ever told are below; >= 1 */

@@ -81,13 +81,33 @@ uint64_t os_ram_bytes(void)
     return os.ram_bytes;
 }
 
+static uint64_t limit_of(int resource)
+{
+    struct rlimit limit;
+    bool bounded = getrlimit(resource, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY;
+    return bounded ? limit.rlim_cur : UINT64_MAX;
+}
+
 uint64_t os_address_limit(void)
 {
     int saved = errno;
-    struct rlimit limit;
-    bool bounded = getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY;
+    uint64_t limit = limit_of(RLIMIT_AS);
     errno = saved;
-    return bounded ? limit.rlim_cur : UINT64_MAX;
+    return limit;
+}
+
+bool os_commit_counts(void)
+{
+    int saved = errno;
+    bool counts = limit_of(RLIMIT_AS) != UINT64_MAX || limit_of(RLIMIT_DATA) != UINT64_MAX;
+    int fd = counts ? -1 : open("/proc/sys/vm/overcommit_memory", O_RDONLY | O_CLOEXEC);
+    if (fd >= 0) {
+        char mode = '0';
+        counts = read(fd, &mode, 1) == 1 && mode == '2';
+        (void)close(fd);
+    }
+    errno = saved;
+    return counts;
 }
 
 unsigned os_nnodes(void)

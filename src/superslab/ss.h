@@ -261,9 +261,14 @@ struct ss_heap {
 /* The heap of an id from a word (> 0), and how many there are: ids 1 .. ss_nheaps(). */
 struct ss_heap *ss_heap_by_id(unsigned id);
 unsigned ss_nheaps(void);
-/* A heap for a new cache on node: a new one below the bound, else the one with fewest threads.
- * NULL: no memory. */
+/* A heap for a new cache on node, and counts it: a new one below the bound, else the one with
+ * fewest threads. NULL: no memory. */
 struct ss_heap *ss_heap_get(unsigned node);
+/* So many more of the heap's caches are in use, -1: one less. */
+static inline void ss_heap_count(struct ss_heap *h, int more)
+{
+    atomic_fetch_add_explicit(&h->nthreads, (uint32_t)more, memory_order_relaxed);
+}
 
 /* A copy, under the heap's lock. */
 void ss_heap_stats(struct ss_heap *h, struct ss_heap_stats *out);

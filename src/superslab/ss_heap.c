@@ -26,27 +26,20 @@ static unsigned heaps_max(void)
     return HAK_MIN(most, (unsigned)SS_HEAPS_MAX - 1);
 }
 
-static struct ss_heap *heap_create(unsigned node)
+static struct ss_heap *heap_create_locked(unsigned node, struct ss_heap *h)
 {
-    struct ss_heap *h = ss_meta_alloc(sizeof(*h));
-    if (h == NULL)
-        return NULL;
-    os_lock(&ss_region.lock);
     unsigned id = atomic_load_explicit(&nheaps, memory_order_relaxed) + 1;
-    if (id <= heaps_max()) {
-        h->id = id;
-        h->node = node;
-        heaps[id] = h;
-        atomic_store_explicit(&nheaps, id, memory_order_release);
-    } else {
-        h = NULL; /* another thread made the last one: a few bytes of meta are lost, once */
-    }
-    os_unlock(&ss_region.lock);
+    if (h == NULL || id > heaps_max())
+        return NULL; /* another thread made the last one: a few bytes of meta are lost, once */
+    h->id = id;
+    h->node = node;
+    heaps[id] = h;
+    atomic_store_explicit(&nheaps, id, memory_order_release);
     return h;
 }
 
 /* Fewest threads, the same node first. */
-static struct ss_heap *heap_share(unsigned node)
+static struct ss_heap *heap_share_locked(unsigned node)
 {
     struct ss_heap *best = NULL;
     uint32_t best_cost = UINT32_MAX;
@@ -62,12 +55,19 @@ static struct ss_heap *heap_share(unsigned node)
     return best;
 }
 
+/* Chosen and counted under one lock: threads born at the same time shall not choose the same. */
 struct ss_heap *ss_heap_get(unsigned node)
 {
-    struct ss_heap *h = NULL;
-    if (ss_nheaps() < heaps_max())
-        h = heap_create(node);
-    return h != NULL ? h : heap_share(node);
+    struct ss_heap *fresh =
+        ss_nheaps() < heaps_max() ? ss_meta_alloc(sizeof(struct ss_heap)) : NULL;
+    os_lock(&ss_region.lock);
+    struct ss_heap *h = heap_create_locked(node, fresh);
+    if (h == NULL)
+        h = heap_share_locked(node);
+    if (h != NULL)
+        ss_heap_count(h, 1);
+    os_unlock(&ss_region.lock);
+    return h;
 }
 
 void ss_heap_stats(struct ss_heap *h, struct ss_heap_stats *out)

@@ -41,8 +41,9 @@ static struct {
     size_t superslabs_end, meta_end, words, units; /* offsets from base */
     struct extent head, tail;
     size_t committed_units;
-    bool rationed; /* RLIMIT_AS is set */
-    size_t step;   /* units reserved at a time where rationed */
+    bool rationed;       /* RLIMIT_AS is set */
+    bool asked, sparing; /* what is committed counts, touched or not: known once it was asked */
+    size_t step;         /* units reserved at a time where rationed */
 } plan;
 
 static size_t pow2_up(uint64_t x)
@@ -120,6 +121,22 @@ static bool tables_commit(size_t upto)
     return true;
 }
 
+/* Units to commit at a time. A call stops the page faults of all threads, which may then wake up
+ * on one CPU: 64 MiB. Where that would count against a limit, an eighth of what there is. The first
+ * step is small, so that a short process need not ask. */
+static size_t commit_step(void)
+{
+    enum { LEAST = 2 * MIB / SS_UNIT, MOST = 64 * MIB / SS_UNIT };
+    if (ss_region.committed == 0)
+        return LEAST;
+    if (!plan.asked) {
+        plan.sparing = os_commit_counts();
+        plan.asked = true;
+    }
+    return plan.sparing ? HAK_MIN(HAK_MAX(ss_region.committed / 8, (size_t)LEAST), (size_t)MOST)
+                        : MOST;
+}
+
 bool ss_region_init(void)
 {
     uint64_t limit = os_address_limit();
@@ -186,10 +203,9 @@ bool ss_region_commit_locked(size_t upto)
         return true;
     if (upto > ss_region.units)
         return false;
-    /* An eighth more than there is, 2 to 64 MiB: few calls, and little taken in vain. Where that
-     * is refused (commit limit, RLIMIT_DATA), what is needed and no more. */
-    size_t step = HAK_MIN(HAK_MAX(ss_region.committed / 8, 32u), 1024u);
-    size_t generous = HAK_MIN(HAK_MAX(upto, ss_region.committed + step), ss_region.units);
+    /* Where a whole step is refused, what is needed and no more. */
+    size_t generous =
+        HAK_MIN(HAK_MAX(upto, ss_region.committed + commit_step()), ss_region.units);
     bool ok = commit_exactly(generous) || commit_exactly(upto);
     hak_log(HAK_LOG_DEBUG, "region: %S committed%s", ss_region.committed << SS_UNIT_SHIFT,
             ok ? "" : ", more is refused");

@@ -47,12 +47,6 @@ static void parked_head_set(struct park *p, bool empty, struct tiny_cache *tc)
     atomic_store_explicit(&p->list[empty], tc, memory_order_relaxed);
 }
 
-/* The heap has `more` caches in use. */
-static void threads_count(struct ss_heap *h, uint32_t more)
-{
-    atomic_fetch_add_explicit(&h->nthreads, more, memory_order_relaxed);
-}
-
 static void park_link_locked(struct park *p, struct tiny_cache *tc, uint64_t now)
 {
     struct tiny_cache *head = parked_head(p, tc->parked_empty);
@@ -61,7 +55,7 @@ static void park_link_locked(struct park *p, struct tiny_cache *tc, uint64_t now
     tc->prev = head != NULL ? head->prev : tc;
     tc->next->prev = tc->prev->next = tc;
     parked_head_set(p, tc->parked_empty, tc);
-    threads_count(tc->heap, UINT32_MAX);
+    ss_heap_count(tc->heap, -1);
 }
 
 static void park_unlink_locked(struct park *p, struct tiny_cache *tc)
@@ -71,7 +65,7 @@ static void park_unlink_locked(struct park *p, struct tiny_cache *tc)
     if (parked_head(p, tc->parked_empty) == tc)
         parked_head_set(p, tc->parked_empty, tc->next != tc ? tc->next : NULL);
     tc->parked_ns = 0;
-    threads_count(tc->heap, 1);
+    ss_heap_count(tc->heap, 1);
 }
 
 static struct tiny_cache *park_pop(struct park *p, bool empty, unsigned node)
@@ -110,16 +104,19 @@ static struct tiny_cache *parked_take(unsigned node)
 static struct tiny_cache *cache_create(unsigned node)
 {
     struct ss_heap *h = ss_heap_get(node);
-    struct tiny_cache *tc = h != NULL ? ss_meta_alloc(sizeof(*tc)) : NULL;
-    if (tc == NULL)
+    if (h == NULL)
         return NULL;
+    struct tiny_cache *tc = ss_meta_alloc(sizeof(*tc));
+    if (tc == NULL) {
+        ss_heap_count(h, -1);
+        return NULL;
+    }
     tc->tag = h->id << SS_HEAP_SHIFT;
     tc->heap = h;
     tc->node = h->node;
     for (unsigned c = 0; c < SS_NCLASS; c++)
         tc->bin[c].magic = tc->remote[c].magic = ss_classes[c].magic;
     tiny_flush(tc); /* nothing to flush yet: sets capacities and rooms */
-    threads_count(h, 1);
     os_lock(&all_lock);
     tc->all = all_caches;
     all_caches = tc;

@@ -32,8 +32,9 @@ static struct {
     unsigned ncpus, nnodes, node;
     unsigned cpu_next; /* the CPU + 1 */
     uint64_t ram, address_limit;
+    int commit_counts;
     const char *const *env;
-} claim = {.address_limit = UINT64_MAX};
+} claim = {.address_limit = UINT64_MAX, .commit_counts = -1};
 
 /* ---- The test's side. ---- */
 
@@ -52,6 +53,7 @@ void fake_os_reset(void)
     claim.node = 0;
     claim.ram = 0;
     claim.address_limit = UINT64_MAX;
+    claim.commit_counts = -1;
     claim.env = NULL;
 }
 
@@ -114,6 +116,11 @@ void fake_os_set_ram(uint64_t bytes)
 void fake_os_set_address_limit(uint64_t bytes)
 {
     claim.address_limit = bytes;
+}
+
+void fake_os_set_commit_counts(bool yes)
+{
+    claim.commit_counts = yes;
 }
 
 void fake_os_set_nnodes(unsigned n)
@@ -195,6 +202,11 @@ WRAP(uint64_t, os_ram_bytes, void)
 WRAP(uint64_t, os_address_limit, void)
 {
     return claim.address_limit != UINT64_MAX ? claim.address_limit : __real_os_address_limit();
+}
+
+WRAP(bool, os_commit_counts, void)
+{
+    return claim.commit_counts >= 0 ? claim.commit_counts : __real_os_commit_counts();
 }
 
 WRAP(unsigned, os_nnodes, void)

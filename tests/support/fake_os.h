@@ -58,6 +58,7 @@ void fake_os_set_ncpus(unsigned n);
 void fake_os_set_cpu(unsigned cpu); /* that every thread runs on from now */
 void fake_os_set_ram(uint64_t bytes);
 void fake_os_set_address_limit(uint64_t bytes);
+void fake_os_set_commit_counts(bool yes); /* else the truth */
 void fake_os_set_nnodes(unsigned n);
 void fake_os_set_node(unsigned node);
 void fake_os_set_environ(const char *const *env); /* NULL: the real one */

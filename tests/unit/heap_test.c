@@ -14,7 +14,6 @@ static struct ss_heap *heap_new(void)
 {
     struct ss_heap *h = ss_heap_get(0);
     REQUIRE(h != NULL);
-    atomic_fetch_add(&h->nthreads, 1);
     return h;
 }
 
@@ -563,12 +562,10 @@ UNIT_TEST(a_shared_heap_is_one_of_the_same_node)
     for (unsigned i = 0; i < 4; i++) {
         struct ss_heap *h = ss_heap_get(i % 2);
         REQUIRE(h != NULL && h->node == i % 2);
-        h->nthreads = 1;
     }
     for (unsigned i = 0; i < 20; i++) {
         struct ss_heap *h = ss_heap_get(1);
         REQUIRE(h->node == 1);
-        h->nthreads++;
     }
 }
 

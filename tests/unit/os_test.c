@@ -9,6 +9,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -93,6 +94,30 @@ static void the_address_limit_is_the_one_that_is_set(void **state)
     assert_int_equal(setrlimit(RLIMIT_AS, &old), 0);
     if (old.rlim_cur == RLIM_INFINITY)
         assert_int_equal(os_address_limit(), UINT64_MAX);
+}
+
+static void memory_counts_before_it_is_touched_under_a_limit(void **state)
+{
+    static const int kinds[] = {RLIMIT_AS, RLIMIT_DATA};
+    for (size_t i = 0; i < 2; i++) {
+        struct rlimit old, low;
+        assert_int_equal(getrlimit(kinds[i], &old), 0);
+        low = old;
+        low.rlim_cur = (rlim_t)1 << 46;
+        assert_int_equal(setrlimit(kinds[i], &low), 0);
+        assert_true(os_commit_counts());
+        assert_int_equal(setrlimit(kinds[i], &old), 0);
+    }
+    struct rlimit as, data;
+    assert_int_equal(getrlimit(RLIMIT_AS, &as), 0);
+    assert_int_equal(getrlimit(RLIMIT_DATA, &data), 0);
+    FILE *f = fopen("/proc/sys/vm/overcommit_memory", "r");
+    if (f == NULL)
+        skip();
+    int mode = fgetc(f);
+    (void)fclose(f);
+    assert_int_equal(os_commit_counts(), mode == '2' || as.rlim_cur != RLIM_INFINITY ||
+                                             data.rlim_cur != RLIM_INFINITY);
 }
 
 static void reserved_is_untouchable_until_committed_and_then_zero(void **state)
@@ -304,6 +329,7 @@ int main(void)
         TEST(the_machine_is_described_sensibly),
         TEST(the_cpu_is_the_one_the_thread_runs_on),
         TEST(the_address_limit_is_the_one_that_is_set),
+        TEST(memory_counts_before_it_is_touched_under_a_limit),
         TEST(reserved_is_untouchable_until_committed_and_then_zero),
         TEST(a_readable_reservation_is_zero_until_committed_and_costs_no_memory),
         TEST(a_fixed_reservation_takes_free_addresses_and_no_others),

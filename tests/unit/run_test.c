@@ -212,8 +212,23 @@ UNIT_TEST(the_region_grows_in_few_calls)
     fake_os_reset();
     for (unsigned i = 0; i < 16384; i++) /* a gibibyte */
         (void)take(1);
-    REQUIRE(fake_os_calls(FAKE_OS_COMMIT) < 200);
+    REQUIRE(fake_os_calls(FAKE_OS_COMMIT) < 60);
     REQUIRE(unit_region().committed_bytes < GIB + 80 * MIB); /* and takes little in vain */
+    ss_validate();
+}
+
+/* vm.overcommit_memory=2: what every process commits in vain is refused to another. */
+UNIT_TEST(where_commitments_count_the_region_grows_by_eighths)
+{
+    unit_params();
+    fake_os_set_commit_counts(true);
+    REQUIRE(ss_init());
+    size_t used = 0;
+    for (unsigned i = 0; i < 16384; i++) {
+        (void)take(1);
+        used += SS_UNIT;
+        REQUIRE(unit_region().committed_bytes <= used + HAK_MAX(used / 8, 2 * MIB));
+    }
     ss_validate();
 }
 
@@ -465,6 +480,7 @@ int main(void)
         cmocka_unit_test(resize_shrinks_and_grows_in_place),
         cmocka_unit_test(resize_grows_over_the_frontier),
         cmocka_unit_test(the_region_grows_in_few_calls),
+        cmocka_unit_test(where_commitments_count_the_region_grows_by_eighths),
         cmocka_unit_test(where_generous_growth_is_refused_exact_growth_serves),
         cmocka_unit_test(without_memory_a_run_is_refused_and_later_served),
         cmocka_unit_test(a_refused_reservation_is_halved_until_it_is_granted),
