@@ -174,7 +174,9 @@ def parse(text, symbols):
 
 def run(program, symbols, load, threads, operations, cpus=None):
     one_cpu = min(os.sched_getaffinity(0))  # turns pass faster on one
-    environment = dict(os.environ, MODEL_CPUS=str(cpus or threads))
+    # Nothing goes back: the background thread's work is not malloc's or free's.
+    environment = dict(os.environ, MODEL_CPUS=str(cpus or threads), HAKMEM_DECAY_MS="0",
+                       HAKMEM_BATCH_THRESHOLD="1T")
     done = subprocess.run([program, load, str(threads), str(operations)], check=False,
                           capture_output=True, text=True, env=environment,
                           preexec_fn=lambda: os.sched_setaffinity(0, {one_cpu}))

@@ -24,6 +24,7 @@ enum fake_os_kind {
     FAKE_OS_REMAP,
     FAKE_OS_PURGE,
     FAKE_OS_THREAD_EXIT,
+    FAKE_OS_THREAD_START,
     FAKE_OS_FORK_HOOKS,
     FAKE_OS_UNMAP, /* is counted, cannot fail */
     FAKE_OS_ANY,   /* the calls of all kinds above but UNMAP, in one sequence */
