@@ -2,9 +2,9 @@
  *
  * spike: much memory for a moment, and then nothing.
  *
- * A program takes --mib of blocks, 16 bytes to 256 KiB, frees them request by request, and rests: it
- * sleeps, and calls neither malloc nor free again. That is what a report, an import or a burst of
- * requests does to a service. With --survivors N every Nth of the blocks stays, as what a cache
+ * A program takes --mib of blocks, 16 bytes to 256 KiB, frees them request by request, and rests:
+ * it sleeps, and calls neither malloc nor free again. That is what a report, an import or a burst
+ * of requests does to a service. With --survivors N every Nth of the blocks stays, as what a cache
  * or a session kept of the burst would.
  *
  * It stresses how memory goes back to the system: how much of it, how soon, and whether an

@@ -44,6 +44,10 @@ def above(results, test, peer, moment):
     return None if None in (start, held) else held - start
 
 
+def threads_of(results, test):
+    return results.session["scenarios"].get(test, {}).get("threads", 1)
+
+
 def latest(results):
     """The last moment of rest that was asked for."""
     return max(m for m in series.MOMENTS if m <= results.session["idle"])
@@ -71,7 +75,7 @@ def scenario(results, test):
     rows = [line(name, {p: value(results, test, p, key) for p in labels}, scale, digits)
             for key, name, scale, digits in ROWS if stays or key != "mean_ratio"]
     if test == "sleepers":
-        threads = results.session["scenarios"][test]["threads"]
+        threads = threads_of(results, test)
         rows.insert(7, line(f"KiB a thread after {latest(results)} s",
                             {p: above(results, test, p, latest(results)) for p in labels},
                             KIBI * threads, 1))
@@ -99,12 +103,12 @@ def summary(results):
         return lambda test, peer: value(results, test, peer, name)
 
     soon = min(3, end)
-    threads = results.session["scenarios"].get("sleepers", {}).get("threads", 1)
     add("spike", f"MiB above the start, {soon} s", beyond(soon), MEBI)
     add("survivors", f"RSS/live, {end} s", plain(f"ratio_{end}"), 1, 2)
     add("serverday", "mean RSS/live in the work", plain("mean_ratio"), 1, 2)
     add("serverday", "its processor time, s", plain("work_cpu"), 1, 2)
-    add("sleepers", f"KiB a thread, {end} s", beyond(end), KIBI * threads)
+    add("sleepers", f"KiB a thread, {end} s", beyond(end),
+        KIBI * threads_of(results, "sleepers"))
     add("drain", f"MiB above the start, {end} s", beyond(end), MEBI)
     for test in results.tests():
         add(test, "RSS beyond live, GiB s", plain("excess"), KIBI * MEBI, 2)
@@ -118,6 +122,12 @@ def tables(results):
 
 
 # ---- The targets. ----
+
+def wanted(results, test):
+    """What may be held above the start in the end, in bytes; None where others say."""
+    return {"spike": 8 * MEBI, "drain": 8 * MEBI,
+            "sleepers": 64 * KIBI * threads_of(results, test)}.get(test)
+
 
 class Judge:
     """Whether one of ours meets what it shall."""
@@ -136,15 +146,16 @@ class Judge:
         word = {True: "met", False: "NOT MET", None: "not to be judged"}[met]
         return f"{self.mine}, {test}: {word}: {text}"
 
-    def bound(self, test, moment, limit, scale, what):
-        """At most `limit`, of `what`, above the start."""
+    def bound(self, test, moment, scale, what):
+        """At most what is wanted above the start, told in `what` of so many bytes."""
+        limit = wanted(self.results, test)
         held = above(self.results, test, self.mine, moment)
         other, peer = self.best(lambda p: above(self.results, test, p, moment))
         beside = f"; the best peer, {peer}, has {other / scale:.1f}" if peer else ""
         if held is None:
             return self.say(test, None, f"no figure after {moment} s of rest")
-        return self.say(test, held <= limit * scale, f"{held / scale:.1f} {what} above the start "
-                        f"after {moment} s of rest, at most {limit} wanted{beside}")
+        return self.say(test, held <= limit, f"{held / scale:.1f} {what} above the start after "
+                        f"{moment} s of rest, at most {limit / scale:g} wanted{beside}")
 
     def survivors(self, test):
         told, met = [], True
@@ -178,11 +189,11 @@ class Judge:
 
     def all(self):
         end = latest(self.results)
-        threads = self.results.session["scenarios"].get("sleepers", {}).get("threads", 1)
-        ways = {"spike": lambda t: self.bound(t, min(3, end), 8, MEBI, "MiB"),
+        each = KIBI * threads_of(self.results, "sleepers")
+        ways = {"spike": lambda t: self.bound(t, min(3, end), MEBI, "MiB"),
                 "survivors": self.survivors, "serverday": self.serverday,
-                "sleepers": lambda t: self.bound(t, end, 64, KIBI * threads, "KiB a thread"),
-                "drain": lambda t: self.bound(t, end, 8, MEBI, "MiB")}
+                "sleepers": lambda t: self.bound(t, end, each, "KiB a thread"),
+                "drain": lambda t: self.bound(t, end, MEBI, "MiB")}
         return [self.say(t, False, "it failed") if self.results.failure(t, self.mine)
                 else ways[t](t) for t in self.results.tests() if t in ways]
 

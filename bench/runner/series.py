@@ -3,7 +3,7 @@
 bytes. A figure is None where the samples do not tell it: it is never made up."""
 import dataclasses
 
-LATE = 0.25       # so much after a moment a sample may still speak for it
+LATE = 0.5        # so much after a moment a sample may still speak for it
 GAP = 1.0         # so long nothing may be known for what is summed over time
 FAINT = 0.01      # below this part of the most that was live a ratio to it says nothing
 MOMENTS = (0, 1, 3, 5, 30) # of rest, that are looked at

@@ -28,7 +28,8 @@ class Watched:
 
     def __init__(self, launch, test, peer, idle, count_calls):
         self.test, self.peer, self.idle = test, peer, idle
-        self.samples, self.exact_due, self.pid, self.note = [], [], 0, ""
+        self.samples, self.exact_due, self.pid = [], [], 0
+        self.late, self.stranger = "", "" # why it was ended
         self.phase, self.at = NONE, {}
         self.folder = tempfile.TemporaryDirectory(prefix="hakmem-bench-",
                                                   ignore_cleanup_errors=True)
@@ -55,8 +56,8 @@ class Watched:
         phase, = PHASE.unpack(self.board[:PHASE.size]) # first: what belongs to it is there
         _, pid, live, *at = BOARD.unpack(self.board[:])
         now = time.monotonic()
-        if now > self.until and not self.note:
-            self.note = f"timeout after {self.test.timeout + self.idle:g} s"
+        if now > self.until and not self.late:
+            self.late = f"timeout after {self.test.timeout + self.idle:g} s"
             self.kill()
         while self.phase < phase:
             self.phase += 1
@@ -81,7 +82,7 @@ class Watched:
         with contextlib.suppress(OSError): # it has ended: said elsewhere
             maps = pathlib.Path(f"/proc/{self.pid}/maps").read_text(encoding="utf-8")
             if maps and self.peer.library not in maps:
-                self.note = f"{self.peer.library} is not mapped"
+                self.stranger = f"it has {self.peer.library} not mapped"
                 self.kill()
 
     def sample(self, now, live):
@@ -100,11 +101,12 @@ class Watched:
         return self.child.poll() is not None
 
     def kill(self):
+        """With what started it."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.child.pid, signal.SIGKILL)
 
     def close(self):
-        """Whatever it is doing."""
+        """End it, whatever it is doing."""
         if not self.ended():
             self.kill()
         self.child.wait()
@@ -117,7 +119,9 @@ class Watched:
     def result(self, own_calls):
         """A measure.Run of it."""
         failure, report = measure.outcome(self.path, self.child.returncode)
-        failure = self.note or failure
+        if self.stranger:
+            return measure.Run("refused", self.stranger)
+        failure = self.late or failure
         if not failure and set(self.at) != {START, WORK, IDLE, END}:
             failure = "ended without having worked and rested"
         if failure:
