@@ -77,8 +77,9 @@ def scenarios_of(given):
               "kib": given.mib // 2, "connections": max(256, given.mib * 10),
               "tick_us": given.day * 1000000 // 3600}
     every = suite.load(given.suites.split(",") if given.suites else [SCENARIOS])
-    return [suite.placed(t, places)
-            for t in suite.choose(every, given.scenarios, "--scenarios")]
+    chosen = suite.choose(every, given.scenarios, "--scenarios")
+    return [dataclasses.replace(suite.placed(t, places),
+                                timeout=t.timeout + given.day + given.idle) for t in chosen]
 
 
 def plan(given):
@@ -204,6 +205,18 @@ def finish(given, results):
     return 1 if results.failures() else 0
 
 
+def remember(given, scenarios, results):
+    """What the report needs to know; a run does not go on with other sizes."""
+    for name in ("mib", "idle", "day"):
+        begun, now = results.session.get(name), getattr(given, name)
+        if begun not in (None, now):
+            raise Bad(f"--{name} {now}: the run in {results.folder} began with {begun}")
+        results.session[name] = now
+    results.session.setdefault("scenarios", {}).update(
+        {t.name: {"about": t.about, "threads": t.threads} for t in scenarios})
+    results.save_session()
+
+
 def main(argv):
     given = arguments(argv)
     given.words = [w for w in argv if w != "--plan"]
@@ -222,10 +235,7 @@ def main(argv):
     scenarios = scenarios_of(given)
     contenders = session.contenders_of(given)
     results = session.begin(given, contenders, results)
-    results.session.setdefault("scenarios", {}).update(
-        {t.name: {"about": t.about, "threads": t.threads} for t in scenarios})
-    results.session |= {"mib": given.mib, "idle": given.idle}
-    results.save_session()
+    remember(given, scenarios, results)
     print(f"tools/bench: {len(scenarios)} scenarios, {given.reps} run(s) each of "
           + ", ".join(p.label for p in contenders) + f"; results in {results.folder}",
           file=sys.stderr)

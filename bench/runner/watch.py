@@ -5,13 +5,13 @@ import json
 import mmap
 import os
 import pathlib
-import re
 import signal
 import struct
 import subprocess
 import tempfile
 import time
 
+import machine
 import measure
 import series
 
@@ -27,7 +27,7 @@ class Watched:
     """One process. look() as often as PERIOD says, until ended() is true; then result()."""
 
     def __init__(self, launch, test, peer, idle, count_calls):
-        self.test, self.peer, self.idle = test, peer, idle
+        self.test, self.peer = test, peer
         self.samples, self.exact_due, self.pid = [], [], 0
         self.late, self.stranger = "", "" # why it was ended
         self.phase, self.at = NONE, {}
@@ -47,7 +47,7 @@ class Watched:
             self.child = subprocess.Popen(argv + command, cwd=self.path, env=clean, stdout=out,
                                           stderr=err, stdin=subprocess.DEVNULL,
                                           pass_fds=[self.board_fd], start_new_session=True)
-        self.until = time.monotonic() + test.timeout + idle
+        self.until = time.monotonic() + test.timeout
 
     # ---- While it runs. ----
 
@@ -57,14 +57,14 @@ class Watched:
         _, pid, live, *at = BOARD.unpack(self.board[:])
         now = time.monotonic()
         if now > self.until and not self.late:
-            self.late = f"timeout after {self.test.timeout + self.idle:g} s"
+            self.late = f"timeout after {self.test.timeout:g} s"
             self.kill()
         while self.phase < phase:
             self.phase += 1
             self.enter(self.phase, pid, at[self.phase * 5:self.phase * 5 + 4])
         if START <= phase < END:
-            with contextlib.suppress(OSError, ValueError): # it has just ended
-                self.samples.append(self.sample(now, live))
+            with contextlib.suppress(OSError): # it has just ended
+                self.sample(now, live)
 
     def enter(self, phase, pid, at):
         self.at[phase] = {"time": at[0] / 1e9, "user": at[1] / 1e6, "sys": at[2] / 1e6,
@@ -86,13 +86,16 @@ class Watched:
                 self.kill()
 
     def sample(self, now, live):
-        if self.exact_due and self.exact_due[0] <= now:
+        exact = bool(self.exact_due) and self.exact_due[0] <= now
+        name = "smaps_rollup" if exact else "statm"
+        text = pathlib.Path(f"/proc/{self.pid}/{name}").read_text(encoding="utf-8")
+        if exact:
             del self.exact_due[0]
-            text = pathlib.Path(f"/proc/{self.pid}/smaps_rollup").read_text(encoding="utf-8")
-            rss = int(re.search(r"^Rss:\s+(\d+) kB", text, re.M)[1]) << 10
-            return series.Sample(now, live, rss, exact=True)
-        text = pathlib.Path(f"/proc/{self.pid}/statm").read_text(encoding="utf-8")
-        return series.Sample(now, live, int(text.split()[1]) * mmap.PAGESIZE)
+            rss = int(machine.first(r"^Rss:\s+(\d+) kB", text, "0")) << 10
+        else:
+            rss = int(text.split()[1]) * mmap.PAGESIZE
+        if rss > 0: # else it is about to end
+            self.samples.append(series.Sample(now, live, rss, exact))
 
     def working(self):
         return self.phase < IDLE and not self.ended()
@@ -106,9 +109,8 @@ class Watched:
             os.killpg(self.child.pid, signal.SIGKILL)
 
     def close(self):
-        """End it, whatever it is doing."""
-        if not self.ended():
-            self.kill()
+        """End it, whatever it is doing, and what it has left behind."""
+        self.kill()
         self.child.wait()
         self.board.close()
         os.close(self.board_fd)
@@ -130,8 +132,8 @@ class Watched:
         found = series.figures(self.samples, *(at[p]["time"] for p in (START, WORK, IDLE, END)))
         work = {k: at[IDLE][k] - at[WORK][k] for k in at[IDLE]}
         rest = {k: at[END][k] - at[IDLE][k] for k in at[IDLE]}
-        found |= {"rss_peak": max(found["rss_peak"], int(report["peak"]) << 10), "work": work["time"],
-                  "work_cpu": work["user"] + work["sys"],
+        found |= {"rss_peak": max(found["rss_peak"] or 0, int(report["peak"]) << 10),
+                  "work": work["time"], "work_cpu": work["user"] + work["sys"],
                   "rest_cpu": rest["user"] + rest["sys"],
                   "faults": work["faults"] + rest["faults"],
                   "idle_at": at[IDLE]["time"] - at[START]["time"]}
@@ -154,16 +156,18 @@ class Watched:
 # ---- Several of them. ----
 
 def available():
-    """Bytes of memory that the machine has left."""
-    text = pathlib.Path("/proc/meminfo").read_text(encoding="utf-8")
-    return int(re.search(r"^MemAvailable:\s+(\d+) kB", text, re.M)[1]) << 10
+    """Bytes of memory to be had; a quarter of the machine's is left to others."""
+    text = machine.read("/proc/meminfo")
+    left, every = (int(machine.first(rf"^{n}:\s+(\d+) kB", text, "0")) << 10
+                   for n in ("MemAvailable", "MemTotal"))
+    return left - every // 4
 
 
 def watch_all(steps, start, finished, need):
     """Run every step: one works at a time, while those before it rest.
 
     start(step) returns a Watched; finished(step, watched) is called when it has ended. The next
-    waits while the machine has less memory than `need` bytes left, unless nothing runs.
+    waits while there are not `need` bytes of memory to be had, unless nothing runs.
     """
     waiting, running = list(steps), []
     try:
@@ -172,9 +176,12 @@ def watch_all(steps, start, finished, need):
             for step, watched in list(running):
                 watched.look()
                 if watched.ended():
+                    watched.look() # what it told last
                     running.remove((step, watched))
-                    finished(step, watched)
-                    watched.close()
+                    try:
+                        finished(step, watched)
+                    finally:
+                        watched.close()
             if waiting and not any(w.working() for _, w in running) and (
                     not running or available() >= need):
                 step = waiting.pop(0)
