@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""tools/bench --rest: what hakmem and its peers hold while a program works, and while it rests."""
+"""tools/bench --rest: what hakmem and its peers hold while a program works, and rests."""
 import argparse
 import csv
 import dataclasses
@@ -20,9 +20,9 @@ from suite import Bad
 
 SCENARIOS = SOURCE / "bench" / "rest.toml"
 EPILOG = """
-The scenarios are in bench/rest.toml. One works at a time; those before it rest meanwhile, which takes
-no processor. Whoever holds memory while it rests makes others wait where the machine has too
-little left.
+The scenarios are in bench/rest.toml. One works at a time; those before it rest meanwhile, which
+takes no processor. Whoever holds memory while it rests makes others wait where the machine has
+too little left.
 
 examples:
   tools/bench --rest

@@ -7,11 +7,11 @@ import series
 import stats
 
 MEBI, KIBI = 1 << 20, 1 << 10
-TIME_TOLERANCE = 1.05  # time up to this is no more time: so far two runs of the same differ
+TIME_TOLERANCE = 1.05  # up to this it is no more time: two runs of the same differ by that
 RULE = (
-    "Figures are medians over the runs. RSS is what /proc/PID/smaps_rollup counts at the moments of "
-    "the table, and what /proc/PID/statm says every 20 ms between them. No more time means "
-    f"at most {TIME_TOLERANCE - 1:.0%} more. A best value of a row has a *.")
+    "Figures are medians over the runs. RSS is what /proc/PID/smaps_rollup counts at the "
+    "moments of the table, and what /proc/PID/statm says every 20 ms between them. No more time "
+    f"means at most {TIME_TOLERANCE - 1:.0%} more. A best value of a row has a *.")
 
 
 def points(what):
@@ -164,8 +164,8 @@ class Judge:
             mine = value(self.results, test, self.mine, name)
             other, peer = self.best(lambda p, n=name: value(self.results, test, p, n))
             if mine is None or peer is None:
-                return self.say(test, None, f"no RSS/live after {moment} s of rest of its own and "
-                                "of a peer")
+                return self.say(test, None, f"no RSS/live of its own and of a peer after "
+                                f"{moment} s of rest")
             met = met and mine <= other
             told.append(f"{mine:.2f} after {moment} s of rest, the best peer, {peer}, has "
                         f"{other:.2f}")
@@ -181,11 +181,11 @@ class Judge:
         other, peer = self.best(ratio)
         least, fastest = self.best(time)
         if None in (mine, took, other, least):
-            return self.say(test, None, "no mean RSS/live, or no time, of its own and of a peer")
+            return self.say(test, None, "no mean RSS/live, or no time, of its own or a peer")
         return self.say(test, mine <= other and took <= least * TIME_TOLERANCE,
                         f"mean RSS/live {mine:.2f}, the best peer, {peer}, has {other:.2f}; "
-                        f"{took:.1f} s of processor time, {peer} {time(peer):.1f} s, the fastest "
-                        f"peer, {fastest}, {least:.1f} s")
+                        f"{took:.1f} s of processor time, {peer} {time(peer):.1f} s, the "
+                        f"fastest peer, {fastest}, {least:.1f} s")
 
     def all(self):
         end = latest(self.results)

@@ -17,7 +17,7 @@ import series
 
 PERIOD = 0.02      # seconds from one sample to the next
 IDLE_MORE = 0.5    # of rest, so that its last moment is seen
-# struct rest_board: phase, pid, live; then ns, user, sys, faults, rss at the begin of each phase.
+# struct rest_board: phase, pid, live; ns, user, sys, faults, rss at the begin of each phase.
 BOARD = struct.Struct("QQq" + "QQQQQ" * 5)
 PHASE = struct.Struct("Q")
 NONE, START, WORK, IDLE, END = range(5)

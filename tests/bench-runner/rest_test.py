@@ -20,8 +20,8 @@ SPIKE = '[[test]]\nname = "spike"\nabout = "a"\nthreads = 1\ncommand = '
 
 
 def script(text):
-    """A scenario that a shell plays; "$@" is what the runner adds to a run that counts, and a run
-    for proof is a whole one."""
+    """A scenario that a shell plays; "$@" is what the runner adds to a run that counts. A run
+    for proof is a spike."""
     proof = f'[ $# = 0 ] && exec "{BUILD}/bench/spike" --mib 8; '
     return f"{SPIKE}['sh', '-c', '{proof}{text}', 'sh']\n"
 
@@ -72,8 +72,7 @@ class Whole(Rest):
                          [("spike", "hakmem"), ("spike", "system")])
         self.assertEqual({r["test"] for r in runs},
                          {"spike", "survivors", "serverday", "sleepers", "drain"})
-        self.assertEqual({r["status"] for r in runs} | {r["status"] for r in self.rows("proof")},
-                         {"ok"}, err)
+        self.assertEqual({r["status"] for r in runs + self.rows("proof")}, {"ok"}, err)
         for run in runs:
             self.check(run["test"], json.loads(run["figures"]))
         self.assertIn("spike: much memory for a moment", out)

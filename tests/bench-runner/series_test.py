@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The figures of tools/bench --rest on series made up for it, and the targets they are held to."""
+"""The figures of tools/bench --rest on series made up for it, and its targets."""
 import json
 import pathlib
 import sys
@@ -153,8 +153,9 @@ class Targets(unittest.TestCase):
     def setUp(self):
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
-        named = [{"label": n, "library": f"/{n}", "version": n, "env": {}, "ours": n == "hakmem",
-                  "system": n == "system"} for n in ("hakmem", "system", "je")]
+        named = [{"label": n, "library": f"/{n}", "version": n, "env": {},
+                  "ours": n == "hakmem", "system": n == "system"}
+                 for n in ("hakmem", "system", "je")]
         about = {"about": "a", "threads": 1000}
         self.results = store.Results(pathlib.Path(folder.name, "out"), {
             "peers": named, "machine": {"hakmem": "h"}, "command": "c", "arguments": [],

@@ -65,7 +65,8 @@ REFUSED = {
     "table": "--slots 10", "workset": "--steps 99999999999999999999", "zeroed": "--slots 1k",
 }
 # Of rest.toml: what the runner fills in.
-PLACES = {"{mib}": "8", "{half_mib}": "4", "{kib}": "4", "{connections}": "256", "{tick_us}": "9"}
+PLACES = {"{mib}": "8", "{half_mib}": "4", "{kib}": "4", "{connections}": "256",
+          "{tick_us}": "9"}
 folder = Path(sys.argv[1])
 faults = []
 
