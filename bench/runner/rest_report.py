@@ -11,7 +11,7 @@ TIME_TOLERANCE = 1.05  # up to this it is no more time: two runs of the same dif
 RULE = (
     "Figures are medians over the runs. RSS is what /proc/PID/smaps_rollup counts at the "
     "moments of the table, and what /proc/PID/statm says every 20 ms between them. No more time "
-    f"means at most {TIME_TOLERANCE - 1:.0%} more. A best value of a row has a *.")
+    f"means at most {TIME_TOLERANCE - 1:.0%} more.")
 
 
 def points(what):
@@ -217,7 +217,7 @@ def print_all(results, out):
     bold = out.isatty()
     for table in tables(results).values():
         print(report.as_text(table, bold), file=out)
-    print("\n" + textwrap.fill(RULE, report.WIDTH) + "\n", file=out)
+    print("\n" + textwrap.fill("* least of the row. " + RULE, report.WIDTH) + "\n", file=out)
     for sentence in verdict(results):
         print(textwrap.fill(sentence, report.WIDTH, break_long_words=False), file=out)
 
