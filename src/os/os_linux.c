@@ -37,17 +37,39 @@ static struct {
 
 static pthread_key_t exit_key;
 
+/* Files by bare system calls: the C library's functions are cancellation points, which malloc and
+ * free may not be, and other libraries put their own in place of them. */
+static int fd_open(const char *path)
+{
+    return (int)syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC);
+}
+
+/* Returns the bytes read, 0 at the end, -1 on failure. */
+static ssize_t fd_read(int fd, char *buf, size_t size)
+{
+    ssize_t got;
+    do
+        got = syscall(SYS_read, fd, buf, size);
+    while (got < 0 && errno == EINTR);
+    return got;
+}
+
+static void fd_close(int fd)
+{
+    (void)syscall(SYS_close, fd);
+}
+
 /* Read a whole small file into buf, NUL-terminated. Returns its length, 0 on failure. */
 static size_t file_read(const char *path, char *buf, size_t size)
 {
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int fd = fd_open(path);
     if (fd < 0)
         return 0;
     size_t have = 0;
     ssize_t got;
-    while (have < size - 1 && (got = read(fd, buf + have, size - 1 - have)) > 0)
+    while (have < size - 1 && (got = fd_read(fd, buf + have, size - 1 - have)) > 0)
         have += (size_t)got;
-    close(fd);
+    fd_close(fd);
     buf[have] = '\0';
     return have;
 }
@@ -100,12 +122,9 @@ bool os_commit_counts(void)
 {
     int saved = errno;
     bool counts = limit_of(RLIMIT_AS) != UINT64_MAX || limit_of(RLIMIT_DATA) != UINT64_MAX;
-    int fd = counts ? -1 : open("/proc/sys/vm/overcommit_memory", O_RDONLY | O_CLOEXEC);
-    if (fd >= 0) {
-        char mode = '0';
-        counts = read(fd, &mode, 1) == 1 && mode == '2';
-        (void)close(fd);
-    }
+    char mode[4];
+    if (!counts && file_read("/proc/sys/vm/overcommit_memory", mode, sizeof(mode)) > 0)
+        counts = mode[0] == '2';
     errno = saved;
     return counts;
 }
@@ -380,7 +399,7 @@ void hak_write_err(const char *text, size_t length)
 {
     int saved = errno;
     while (length > 0) {
-        ssize_t n = write(error_fd, text, length);
+        ssize_t n = syscall(SYS_write, error_fd, text, length);
         if (n <= 0 && errno != EINTR)
             break;
         if (n > 0) {
