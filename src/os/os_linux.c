@@ -74,6 +74,53 @@ static size_t file_read(const char *path, char *buf, size_t size)
     return have;
 }
 
+/* The part of a file that is in hand. */
+struct reader {
+    int fd;
+    size_t at, have;
+    char buf[OS_LINE_MAX];
+};
+
+/* The next byte; 0 at the end (the files read have no such byte), -1 on failure. */
+static int reader_next(struct reader *r)
+{
+    if (r->at == r->have) {
+        ssize_t got = fd_read(r->fd, r->buf, sizeof(r->buf));
+        if (got <= 0)
+            return (int)got;
+        r->at = 0;
+        r->have = (size_t)got;
+    }
+    return (unsigned char)r->buf[r->at++];
+}
+
+bool os_file_lines(const char *path, bool (*fn)(void *arg, char *line), void *arg)
+{
+    int saved = errno;
+    struct reader r = {.fd = fd_open(path)};
+    char line[OS_LINE_MAX];
+    size_t len = 0;
+    bool more = r.fd >= 0;
+    int c = more ? 1 : -1;
+    while (more && (c = reader_next(&r)) > 0) {
+        if (c != '\n') {
+            if (len < sizeof(line) - 1)
+                line[len++] = (char)c;
+            continue;
+        }
+        line[len] = '\0';
+        more = fn(arg, line);
+        len = 0;
+    }
+    line[len] = '\0';
+    if (c == 0 && len > 0) /* the last one without a newline */
+        (void)fn(arg, line);
+    if (r.fd >= 0)
+        fd_close(r.fd);
+    errno = saved;
+    return c >= 0;
+}
+
 void os_init(void)
 {
     if (os.page_size != 0)
