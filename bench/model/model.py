@@ -138,6 +138,8 @@ def unknown_functions(symbols):
 
 # ---- Runs. ----
 
+# What the background thread does is not malloc's or free's.
+NOTHING_GOES_BACK = {"HAKMEM_DECAY_MS": "0", "HAKMEM_BATCH_THRESHOLD": "1T"}
 Run = collections.namedtuple("Run", "counts paths sites")
 # counts: names; paths: {(kind, path): [operations, count...]}; sites: {(function, place): n}
 
@@ -174,7 +176,7 @@ def parse(text, symbols):
 
 def run(program, symbols, load, threads, operations, cpus=None):
     one_cpu = min(os.sched_getaffinity(0))  # turns pass faster on one
-    environment = dict(os.environ, MODEL_CPUS=str(cpus or threads))
+    environment = dict(os.environ, MODEL_CPUS=str(cpus or threads), **NOTHING_GOES_BACK)
     done = subprocess.run([program, load, str(threads), str(operations)], check=False,
                           capture_output=True, text=True, env=environment,
                           preexec_fn=lambda: os.sched_setaffinity(0, {one_cpu}))

@@ -40,6 +40,7 @@ static void fork_child(void)
 {
     ss_fork_child();
     tiny_fork_child();
+    policy_fork_child();
     fork_parent();
 }
 

@@ -16,6 +16,7 @@
 #include "base/hak_log.h"
 #include "hakmem.h"
 #include "mid/mid.h"
+#include "policy/policy.h"
 
 #define EXPORT HAK_API
 
@@ -115,7 +116,7 @@ EXPORT int mallopt(int param, int value)
         atomic_store_explicit(&large_params.threshold, (size_t)value, memory_order_relaxed);
         return 1;
     case M_TRIM_THRESHOLD:
-        atomic_store_explicit(&ss_params.dirty_max_bytes, (size_t)value, memory_order_relaxed);
+        policy_batch_threshold_set((size_t)value);
         return 1;
     case M_ARENA_MAX:
         if (value == 0)
@@ -141,8 +142,7 @@ EXPORT struct mallinfo2 mallinfo2(void)
         .fsmblks = c.cached_bytes,
         .uordblks = used,
         .fordblks = arena - used,
-        .keepcost = c.region.dirty_bytes + c.slab_dirty_bytes +
-                    c.region.pooled_superslabs * ss_params.superslab_bytes,
+        .keepcost = c.region.dirty_bytes + c.slab_dirty_bytes,
     };
 }
 

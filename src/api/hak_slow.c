@@ -11,6 +11,7 @@
 #include "hakmem.h"
 #include "large/large.h"
 #include "mid/mid.h"
+#include "policy/policy.h"
 #include "tiny/tiny.h"
 
 enum { NO_CLASS = SS_NCLASS };
@@ -96,20 +97,32 @@ void *hak_alloc(size_t n, size_t align, bool *zero)
     return p;
 }
 
+/* Is there something for policy to do? At the end of a slow path that malloc or free jumped to: who
+ * called them is who called this. */
+#define DUE_CHECK()                                                                            \
+    do {                                                                                       \
+        if (HAK_UNLIKELY(atomic_load_explicit(&ss_due, memory_order_relaxed) != 0))            \
+            policy_due(__builtin_return_address(0));                                           \
+    } while (0)
+
 void *hak_malloc_slow(size_t n)
 {
     /* The common ways here: a bin that ran empty, a size above 1 KiB. */
     struct tiny_cache *tc = tiny_self;
+    void *p = NULL;
     if (HAK_LIKELY(n <= mid_max)) {
         unsigned class = class_of(n);
-        void *p = tiny_pop(&tc->bin[class]);
+        p = tiny_pop(&tc->bin[class]);
         if (HAK_LIKELY(p != NULL))
             return p;
         bool zero;
-        if (tc->heap != NULL && (p = tiny_refill(tc, class, &zero)) != NULL)
-            return p;
+        if (tc->heap != NULL)
+            p = tiny_refill(tc, class, &zero);
     }
-    return hak_alloc(n, 1, NULL);
+    if (HAK_UNLIKELY(p == NULL))
+        p = hak_alloc(n, 1, NULL);
+    DUE_CHECK();
+    return p;
 }
 
 /* ---- Free. ---- */
@@ -163,6 +176,7 @@ void hak_free_slow(void *p)
         free_to(tc, p, word);
     else
         free_rare(p, word);
+    DUE_CHECK();
 }
 
 /* ---- Sizes. ---- */

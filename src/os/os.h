@@ -45,9 +45,14 @@ void os_unmap(void *addr, size_t bytes);
 /* Resize a mapping made by os_map, moving it if it must (to page alignment only).
  * NULL: refused, the old one is untouched. New pages are zero. */
 void *os_remap(void *addr, size_t old_bytes, size_t new_bytes);
-/* Drop the contents: resident memory falls, the pages read zero when next touched.
- * false: refused, contents unchanged. */
-bool os_purge(void *addr, size_t bytes);
+struct os_span {
+    void *addr;
+    size_t bytes;
+};
+/* Drop the contents of spans: resident memory falls, the pages read zero when next touched. Lazily:
+ * only when the system needs them, and until then they may still read as before. Returns how many
+ * spans, from the first on, that was done to; the others' contents are unchanged. */
+unsigned os_purge(const struct os_span *span, unsigned n, bool lazily);
 
 /* Run fn(arg) in the calling thread when it ends; a second call replaces arg. fn must have been
  * given to os_thread_exit_init once. May allocate through malloc on some systems, so the caller
@@ -56,6 +61,21 @@ bool os_thread_exit_init(void (*fn)(void *arg));
 bool os_thread_exit_arm(void *arg);
 /* pthread_atfork, in this order: prepare in the parent, then parent or child. */
 bool os_fork_hooks(void (*prepare)(void), void (*parent)(void), void (*child)(void));
+
+/* Run fn in a thread of its own: detached, all signals blocked, a small stack, which ends with the
+ * process. Not on behalf of a free by the C library (os_is_libc). false: refused. */
+bool os_thread_start(void (*fn)(void));
+/* The process has had no second thread. */
+bool os_single_threaded(void);
+/* Is this code the C library's, or its loader's? They may hold locks that a thread's start wants.
+ * Where all is one program, statically linked: yes. */
+bool os_is_libc(const void *code);
+/* Another one in a child of fork and in one of vfork, which uses our memory. */
+int os_process(void);
+
+/* Sleep while *word is value, ns at most (UINT64_MAX: as long as it takes), or shorter; wake all. */
+void os_sleep(_Atomic uint32_t *word, uint32_t value, uint64_t ns);
+void os_wake(_Atomic uint32_t *word);
 
 /* Write errors to a duplicate of today's stderr from now on: some programs close theirs before
  * they end, and the last words would be lost. */

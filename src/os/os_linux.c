@@ -7,8 +7,10 @@
  */
 #include "os/os.h"
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <gnu/libc-version.h>
 #include <limits.h>
 #include <linux/futex.h>
 #include <pthread.h>
@@ -19,8 +21,10 @@
 #include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/single_threaded.h>
 #include <sys/syscall.h>
 #include <sys/sysinfo.h>
+#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -294,12 +298,33 @@ void *os_remap(void *addr, size_t old_bytes, size_t new_bytes)
     return p != MAP_FAILED ? p : NULL;
 }
 
-bool os_purge(void *addr, size_t bytes)
+/* One call for all spans: from Linux 6.13 on a process may so advise itself. Returns bytes, in order.
+ * 0: not here, and it need not be tried again. */
+static size_t advise_all(const struct os_span *span, unsigned n, int advice)
+{
+    enum { SELF = -10000 }; /* PIDFD_SELF; Linux 6.14 */
+    static _Atomic bool absent;
+    static_assert(sizeof(*span) == sizeof(struct iovec), "a span is an iovec");
+    if (n < 2 || atomic_load_explicit(&absent, memory_order_relaxed))
+        return 0;
+    long got = syscall(SYS_process_madvise, SELF, span, (unsigned long)n, advice, 0);
+    if (got < 0 && errno != EAGAIN && errno != ENOMEM)
+        atomic_store_explicit(&absent, true, memory_order_relaxed);
+    return got > 0 ? (size_t)got : 0;
+}
+
+unsigned os_purge(const struct os_span *span, unsigned n, bool lazily)
 {
     int saved = errno;
-    bool ok = madvise(addr, bytes, MADV_DONTNEED) == 0;
+    int advice = lazily ? MADV_FREE : MADV_DONTNEED;
+    size_t all = advise_all(span, n, advice);
+    unsigned done = 0;
+    while (done < n && all >= span[done].bytes)
+        all -= span[done++].bytes;
+    while (done < n && madvise(span[done].addr, span[done].bytes, advice) == 0)
+        done++;
     errno = saved;
-    return ok;
+    return done;
 }
 
 bool os_thread_exit_init(void (*fn)(void *arg))
@@ -351,12 +376,65 @@ const char *const *os_environ(void)
     return env;
 }
 
-static long futex(_Atomic uint32_t *word, int op, uint32_t value)
+bool os_thread_start(void (*fn)(void))
+{
+    enum { STACK = 128 * 1024 }; /* with the thread-local variables of all libraries */
+    int saved = errno;
+    pthread_attr_t attr;
+    pthread_t thread;
+    sigset_t all, old;
+    bool ok = false;
+    sigfillset(&all);
+    if (pthread_attr_init(&attr) == 0 && pthread_sigmask(SIG_SETMASK, &all, &old) == 0) {
+        (void)pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+        (void)pthread_attr_setstacksize(&attr, STACK);
+        ok = pthread_create(&thread, &attr, (void *(*)(void *))(void (*)(void))fn, NULL) == 0;
+        (void)pthread_sigmask(SIG_SETMASK, &old, NULL);
+    }
+    errno = saved;
+    return ok;
+}
+
+bool os_single_threaded(void)
+{
+    return __libc_single_threaded;
+}
+
+static const void *object_of(const void *code)
+{
+    struct dl_find_object object;
+    return _dl_find_object((void *)(uintptr_t)code, &object) == 0 ? object.dlfo_map_start
+                                                                  : NULL;
+}
+
+bool os_is_libc(const void *code)
+{
+    const void *object = object_of(code);
+    return object == object_of((const void *)(uintptr_t)gnu_get_libc_version) ||
+           object == object_of((const void *)(uintptr_t)_dl_find_object);
+}
+
+int os_process(void)
+{
+    return getpid();
+}
+
+static void futex(_Atomic uint32_t *word, int op, uint32_t value, const struct timespec *most)
 {
     int saved = errno;
-    long r = syscall(SYS_futex, word, op | FUTEX_PRIVATE_FLAG, value, NULL, NULL, 0);
+    (void)syscall(SYS_futex, word, op | FUTEX_PRIVATE_FLAG, value, most, NULL, 0);
     errno = saved;
-    return r;
+}
+
+void os_sleep(_Atomic uint32_t *word, uint32_t value, uint64_t ns)
+{
+    struct timespec most = {(time_t)(ns / 1000000000u), (long)(ns % 1000000000u)};
+    futex(word, FUTEX_WAIT, value, ns != UINT64_MAX ? &most : NULL);
+}
+
+void os_wake(_Atomic uint32_t *word)
+{
+    futex(word, FUTEX_WAKE, INT_MAX, NULL);
 }
 
 static void spin_pause(void)
@@ -395,14 +473,14 @@ void os_lock_wait(struct os_lock *l)
         if (word == OS_LOCK_HELD && os_lock_change(l, OS_LOCK_HELD, OS_LOCK_AWAITED))
             word = OS_LOCK_AWAITED;
         if (word == OS_LOCK_AWAITED || word == OS_LOCK_FORK)
-            (void)futex(&l->word, FUTEX_WAIT, word);
+            os_sleep(&l->word, word, UINT64_MAX);
     }
 }
 
 void os_lock_wake(struct os_lock *l)
 {
     if (os_lock_change(l, OS_LOCK_AWAITED, OS_LOCK_FREE))
-        (void)futex(&l->word, FUTEX_WAKE, 1);
+        futex(&l->word, FUTEX_WAKE, 1, NULL);
     else /* the fork goes on holding it */
         HAK_ASSERT(inside_own_fork());
 }
@@ -426,7 +504,7 @@ void os_fork_end(void)
 void os_lock_fork_end(struct os_lock *l)
 {
     atomic_store_explicit(&l->word, OS_LOCK_FREE, memory_order_release);
-    (void)futex(&l->word, FUTEX_WAKE, INT_MAX); /* those that slept before the fork as well */
+    os_wake(&l->word); /* those that slept before the fork as well */
 }
 
 /* What base needs from the system. */

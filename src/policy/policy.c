@@ -2,7 +2,7 @@
  *
  * policy: from options to parameters.
  */
-#include "policy/policy.h"
+#include "policy/policy_internal.h"
 
 #include "base/hak_log.h"
 #include "base/hak_opt.h"
@@ -15,15 +15,6 @@ enum {
 };
 
 static const uint64_t PARK_DECAY_NS = 1000000000u, SWEEP_NS = 1000000u;
-
-static void batch_init(void)
-{
-    ss_params.dirty_max_bytes = hak_opt.batch_threshold;
-    ss_params.purge_min_bytes = hak_opt.batch_min_size;
-    ss_params.purge_interval_ns = hak_opt.batch_interval * 1000000u;
-    hak_log(HAK_LOG_INFO, "[Batch] Initialized (threshold=%S, min_size=%S, bg=off)",
-            ss_params.dirty_max_bytes, ss_params.purge_min_bytes);
-}
 
 static void ace_init(void)
 {
@@ -67,11 +58,6 @@ void policy_init_bins(void)
 
 size_t policy_reclaim(void)
 {
-    size_t bytes = 0;
     tiny_flush_parked(0);
-    for (unsigned id = 1; id <= ss_nheaps(); id++) {
-        ss_heap_drain(ss_heap_by_id(id));
-        bytes += ss_heap_purge(ss_heap_by_id(id));
-    }
-    return bytes + ss_region_purge(true);
+    return ss_purge();
 }

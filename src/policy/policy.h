@@ -15,6 +15,14 @@
 void policy_init(void);
 void policy_init_bins(void);
 
+/* ss_due is raised: start or wake the background thread, or do its work (batch.c). caller: the code
+ * that called malloc or free. No lock held. */
+HAK_SLOW void policy_due(const void *caller);
+/* The number that HAKMEM_BATCH_THRESHOLD set first; bytes. */
+void policy_batch_threshold_set(size_t bytes);
+/* In a fork's child: the background thread has stayed behind. */
+void policy_fork_child(void);
+
 /* Collect what is free everywhere but in the caches of running threads, and return it to the
  * system. Any thread, no lock held. Returns bytes. */
 size_t policy_reclaim(void);

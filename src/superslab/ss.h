@@ -27,7 +27,8 @@
  *   S4  a superslab is on its heap's list exactly while it has a free unit.
  *   S5  two free runs never touch.
  *   S6  a heap's dirty units are the set bits of its superslabs' dirty words; the region's are
- *       the sum over free runs. Units of pooled superslabs count for neither.
+ *       the sum over free runs and pooled superslabs.
+ *   S7  units on their way to the system belong to nobody: neither free nor in a slab or run.
  *
  * Concurrency: a heap's lock guards its lists and all its slabs; ss_region.lock guards runs,
  * the frontier and the pools of empty superslabs. Order: heap before region. Remote-free queues
@@ -73,12 +74,18 @@ struct ss_params {
     unsigned superslab_keep;    /* empty superslabs kept per node */
     _Atomic unsigned heaps_max; /* >= 1 */
     unsigned refill_count;      /* blocks carved at a time; 0: a page of them */
-    /* Free memory that may hold pages before a purge: of runs; a quarter of it in a heap's slabs. */
-    _Atomic size_t dirty_max_bytes;
     size_t purge_min_bytes;     /* smallest piece worth a system call */
-    uint64_t purge_interval_ns; /* at least this between two purges of the same memory */
+    bool purge_lazily;          /* the system takes pages back when it needs them (MADV_FREE) */
+    _Atomic size_t
+        due_bytes;        /* free memory in one place that raises ss_due; SIZE_MAX: none does */
+    _Atomic bool due_ops; /* so do some tens of operations of a heap */
 };
 extern struct ss_params ss_params;
+
+/* Raised by slow paths under the conditions in ss_params: policy should have a look. Policy lowers
+ * it. */
+enum { SS_DUE_BYTES = 1, SS_DUE_OPS = 2 };
+extern _Atomic uint32_t ss_due;
 
 /* Reserve the region and its tables. false: no address space to be had; may be called again. */
 bool ss_init(void);
@@ -229,10 +236,12 @@ HAK_FAST bool ss_remote_waiting(const ss_remote_t *q)
 struct ss_slab;
 struct ss_superslab;
 
-/* Free memory that may hold pages, in units, and when it was last looked through. */
-struct ss_dirty {
+/* Free memory that may hold pages, in units, and how long it has been idle (ss_purge.c). */
+enum { SS_DECAY_TICKS = 8 };
+struct ss_ledger {
     size_t units;
-    uint64_t looked_ns;
+    size_t low;                  /* the fewest since the last tick */
+    size_t idle[SS_DECAY_TICKS]; /* [k]: how many were free all through the last k + 1 ticks */
 };
 
 struct ss_heap_stats {
@@ -251,7 +260,10 @@ struct ss_heap {
     uint32_t node;                    /* [const] */
     struct ss_slab *slabs[SS_NCLASS]; /* [lock] S3; the head is the current slab */
     struct ss_superslab *superslabs;  /* [lock] S4; the head is the current superslab */
-    struct ss_dirty dirty;            /* [lock] S6 */
+    struct ss_ledger dirty;           /* [lock] S6 */
+    uint32_t tick;                    /* [lock] ticks so far */
+    uint32_t ops;                     /* [lock] refills, flushes and queues carried so far */
+    uint32_t ops_ticked;              /* [lock] of them, before the last tick */
     struct ss_heap_stats stats;       /* [lock] */
     /* What other threads write, away from what the owner reads. */
     _Alignas(HAK_LINE) ss_remote_t remote; /* blocks of every class */
@@ -293,8 +305,6 @@ void ss_send_home(unsigned heap, void *first, void *last, size_t bytes);
 void ss_heap_drain(struct ss_heap *h);
 /* The same for one heap that has no thread, another at each call. */
 void ss_drain_parked(void);
-/* Return this heap's dirty free units to the system. Returns bytes. */
-size_t ss_heap_purge(struct ss_heap *h);
 
 /* ---- Runs of whole units, for the large tier. ---- */
 
@@ -309,14 +319,24 @@ size_t ss_run_units(const void *p);
 /* Resize in place to units > 0, using free units behind it. false: not possible. */
 bool ss_run_resize(void *p, size_t units);
 
-/* Return free runs and pooled superslabs to the system: all of it, or what has been free since the
- * last time and above the bounds of ss_params. Returns bytes. */
-size_t ss_region_purge(bool all);
+/* ---- Memory goes back. Any thread, no lock held; two do it one after the other, and malloc and
+ * free do not wait for either. ---- */
+
+/* A tick, SS_DECAY_TICKS of which make up the time in which idle memory decays, has passed. Returns what
+ * the curve says to the system, for heaps and region alike. */
+struct ss_tick {
+    size_t returned; /* bytes */
+    uint64_t ops;    /* a sum that stays the same while nothing is allocated or freed here */
+    bool refused;    /* the system did not take something back */
+};
+void ss_tick(struct ss_tick *out);
+/* Return all that is free, at once. Returns bytes. */
+size_t ss_purge(void);
 
 struct ss_region_stats {
     size_t reserved_bytes;
     size_t committed_bytes; /* readable and writable */
-    size_t dirty_bytes;     /* S6, free runs */
+    size_t dirty_bytes;     /* S6, free runs and pooled superslabs */
     size_t pooled_superslabs;
     size_t run_bytes; /* in runs given out */
     uint64_t purges;  /* system calls that returned memory */

@@ -78,6 +78,15 @@ void ss_heap_stats(struct ss_heap *h, struct ss_heap_stats *out)
     os_unlock(&h->lock);
 }
 
+/* Whoever sleeps until there is something to return shall learn that there was something to do. */
+static void heap_op(struct ss_heap *h)
+{
+    enum { SOME = 64 };
+    if (HAK_UNLIKELY(++h->ops % SOME == 0) &&
+        atomic_load_explicit(&ss_params.due_ops, memory_order_relaxed))
+        ss_due_raise(SS_DUE_OPS);
+}
+
 /* ---- Refill. ---- */
 
 /* How many virgin blocks to cut: to the end of the page where they are the first to touch it,
@@ -151,6 +160,7 @@ bool ss_refill(struct ss_heap *h, unsigned class, uint32_t want, struct ss_chain
             ss_slab_unlink(h, s); /* S3: it has nothing left */
         h->stats.refills++;
         h->stats.out[class] += out->count;
+        heap_op(h);
     }
     os_unlock(&h->lock);
     return out->count > 0;
@@ -203,8 +213,7 @@ static void *blocks_give_locked(struct ss_heap *h, void *blocks)
         }
     }
     h->stats.flushes++;
-    if (HAK_UNLIKELY(ss_heap_dirty_due(h)))
-        (void)ss_superslabs_purge_locked(h, ss_params.purge_interval_ns == 0);
+    heap_op(h);
     return others;
 }
 
@@ -263,17 +272,20 @@ void ss_drain_parked(void)
         ss_heap_drain(heaps[id]);
 }
 
-size_t ss_heap_purge(struct ss_heap *h)
+/* The empty slab that each class keeps for its next refill. */
+static void empty_slabs_give_locked(struct ss_heap *h)
 {
-    os_lock(&h->lock);
     for (unsigned c = 0; c < SS_NCLASS; c++) {
         struct ss_slab *s = h->slabs[c];
         if (s != NULL && s->nout == 0)
             ss_slab_give_locked(h, s);
     }
-    size_t bytes = ss_superslabs_purge_locked(h, true);
-    os_unlock(&h->lock);
-    return bytes;
+}
+
+void ss_heap_tidy_locked(struct ss_heap *h)
+{
+    queue_carry_locked(h);
+    empty_slabs_give_locked(h);
 }
 
 /* ---- Fork. ---- */
@@ -311,6 +323,7 @@ void ss_fork_child(void)
          * time may be here without its links. Those few blocks are given up. */
         atomic_store_explicit(&h->remote, 0, memory_order_relaxed);
     }
+    ss_purge_fork_child();
 }
 
 void ss_validate(void)

@@ -33,7 +33,8 @@ struct ss_run {
     uint8_t kind;
     uint32_t units;
     uint32_t dirty;             /* units that may hold pages; 0: all zero */
-    uint32_t look;              /* which look was the next when most of them became so */
+    uint32_t clean;             /* units from the first on that hold none */
+    uint32_t tick;              /* during which most of them became so */
     struct ss_run *next, *prev; /* [region lock] free runs of like size, circular */
 };
 
@@ -48,7 +49,9 @@ static_assert(sizeof(union ss_unit) == HAK_LINE, "one cache line a unit");
 struct ss_superslab {
     uint32_t free;  /* [heap lock] units in no slab */
     uint32_t dirty; /* [heap lock] free units that may hold pages; subset of free */
-    uint32_t old;   /* [heap lock] dirty ones that were so at the last look, and ever since */
+    uint32_t old;   /* [heap lock] of them, those dirty since before `tick` */
+    uint32_t tick;  /* [heap lock] the heap's, when units last became dirty; [region lock] the
+                       region's, when it came to a pool */
     struct ss_heap *heap;
     struct ss_superslab *next, *prev; /* [heap lock] S4, circular; [region lock] in a pool */
     uint32_t node;
@@ -71,15 +74,23 @@ struct ss_region {
         unsigned count;
     } pool[SS_NODES_MAX]; /* [lock] empty superslabs */
     _Atomic uint64_t purges, purged_bytes;
-    uint64_t grown;        /* [lock] */
-    size_t run_bytes;      /* [lock] */
-    size_t free_units;     /* [lock] in free runs */
-    struct ss_dirty dirty; /* [lock] S6, of free runs */
-    uint32_t look;         /* [lock] looks through them so far */
-    char *meta, *meta_end; /* [lock] */
-    size_t meta_bytes;     /* [lock] */
+    uint64_t grown;         /* [lock] */
+    size_t run_bytes;       /* [lock] */
+    size_t free_units;      /* [lock] in free runs */
+    struct ss_ledger dirty; /* [lock] S6 */
+    uint32_t tick;          /* [lock] ticks so far */
+    uint64_t ops;           /* [lock] runs and superslabs given and taken so far */
+    char *meta, *meta_end;  /* [lock] */
+    size_t meta_bytes;      /* [lock] */
 };
 extern struct ss_region ss_region;
+
+static inline void ss_due_raise(uint32_t why)
+{
+    if ((atomic_load_explicit(&ss_due, memory_order_relaxed) & why) ==
+        0) /* all read its line */
+        atomic_fetch_or_explicit(&ss_due, why, memory_order_relaxed);
+}
 
 static inline size_t ss_unit_of(const void *p)
 {
@@ -113,35 +124,53 @@ static inline size_t ss_superslab_index(const struct ss_superslab *ss)
     return (size_t)(ss_region.superslab - 1 - ss);
 }
 
-/* Is it time to look through dirty memory, and return what was there at the last look already?
- * When it passes the bound and half of what is in use, and the last look is a while ago: a load
- * that breathes keeps its pages. Under the lock of what is counted. doc/why/002-purge.md. */
-static inline bool ss_dirty_due(const struct ss_dirty *d, size_t bound_bytes, size_t used_units)
+/* n more units are free and may hold pages. */
+static inline void ss_ledger_add(struct ss_ledger *l, size_t n)
 {
-    return HAK_UNLIKELY(d->units > HAK_MAX(bound_bytes >> SS_UNIT_SHIFT, used_units / 2)) &&
-           os_now_ns() - d->looked_ns > ss_params.purge_interval_ns;
+    l->units += n;
+    if (HAK_UNLIKELY(l->units << SS_UNIT_SHIFT >=
+                     atomic_load_explicit(&ss_params.due_bytes, memory_order_relaxed)))
+        ss_due_raise(SS_DUE_BYTES);
 }
 
-static inline bool ss_region_dirty_due(void)
+static inline void ss_ledger_sub(struct ss_ledger *l, size_t n)
 {
-    return ss_dirty_due(&ss_region.dirty,
-                        atomic_load_explicit(&ss_params.dirty_max_bytes, memory_order_relaxed),
-                        ss_region.frontier - ss_region.free_units);
+    l->units -= n;
+    l->low = HAK_MIN(l->low, l->units);
 }
 
-static inline bool ss_heap_dirty_due(const struct ss_heap *h)
+/* A tick has passed: how many units are to go back now. They are left out of `idle` at once. */
+size_t ss_ledger_tick(struct ss_ledger *l);
+
+/* Units on their way to the system (S7). */
+struct ss_piece {
+    size_t first;
+    uint32_t units, dirty;
+};
+enum { SS_BATCH_PIECES = 64 };
+struct ss_batch {
+    struct ss_piece piece[SS_BATCH_PIECES];
+    unsigned n;
+    size_t want;  /* units still to be taken */
+    size_t least; /* units of the smallest piece */
+    bool all;     /* young ones too */
+};
+static inline bool ss_batch_full(const struct ss_batch *b)
 {
-    size_t bound = atomic_load_explicit(&ss_params.dirty_max_bytes, memory_order_relaxed);
-    return ss_dirty_due(&h->dirty, bound / 4,
-                        h->stats.superslabs * ss_region.ss_units - h->dirty.units);
+    return b->want == 0 || b->n == SS_BATCH_PIECES;
 }
+/* Take pieces out, and give them back, the first `done` of them clean. Lock of heap or region held. */
+void ss_heap_claim_locked(struct ss_heap *h, struct ss_batch *b);
+void ss_heap_return_locked(struct ss_heap *h, const struct ss_batch *b, unsigned done);
+void ss_runs_claim_locked(struct ss_batch *b);
+void ss_runs_return_locked(const struct ss_batch *b, unsigned done);
+/* After a fork, in the child: units that another thread had on their way. */
+void ss_purge_fork_child(void);
 
 void ss_classes_init(void);
 bool ss_region_init(void);
 /* Make units [0, upto) usable, with their records. Lock held. */
 bool ss_region_commit_locked(size_t upto);
-/* Return the pages of units to the system. Returns bytes, 0 on refusal. */
-size_t ss_units_purge(size_t first, size_t units);
 /* The run allocator under the lock already held; see ss_run_alloc. */
 size_t ss_run_take_locked(size_t units, size_t align_units, uint32_t *dirty);
 void ss_run_give_locked(size_t first, size_t units, uint32_t dirty);
@@ -153,8 +182,8 @@ struct ss_slab *ss_slab_take_locked(struct ss_heap *h, unsigned class, bool *gre
 void ss_slab_give_locked(struct ss_heap *h, struct ss_slab *s);
 void ss_slab_link(struct ss_heap *h, struct ss_slab *s);
 void ss_slab_unlink(struct ss_heap *h, struct ss_slab *s);
-/* Return dirty units: all of them, or the old ones. The others are old from now on. */
-size_t ss_superslabs_purge_locked(struct ss_heap *h, bool all);
+/* What came home goes to its slabs, and empty slabs become free units. Heap lock held. */
+void ss_heap_tidy_locked(struct ss_heap *h);
 void ss_slabs_validate(struct ss_heap *h);
 void ss_runs_validate(void);
 

@@ -212,16 +212,6 @@ bool ss_region_commit_locked(size_t upto)
     return ok;
 }
 
-size_t ss_units_purge(size_t first, size_t units)
-{
-    size_t bytes = units << SS_UNIT_SHIFT;
-    if (!os_purge(ss_unit_address(first), bytes))
-        return 0;
-    atomic_fetch_add_explicit(&ss_region.purges, 1, memory_order_relaxed);
-    atomic_fetch_add_explicit(&ss_region.purged_bytes, bytes, memory_order_relaxed);
-    return bytes;
-}
-
 /* First what lies between the tables: the first heap comes before its first superslab, but not
  * long. Then chunks that double, so that ten thousand caches are a dozen mappings, not hundreds. */
 static void meta_grow_locked(size_t bytes)

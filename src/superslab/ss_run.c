@@ -47,13 +47,16 @@ static size_t run_first(const struct ss_run *r)
 }
 
 /* Enter a free run; its neighbours are not free. */
-static void run_link(size_t first, size_t units, uint32_t dirty, uint32_t look)
+static void run_link(size_t first, size_t units, uint32_t dirty, uint32_t clean, uint32_t tick)
 {
     struct ss_run *r = &ss_region.unit[first].run;
     struct ss_run *last = &ss_region.unit[first + units - 1].run;
     *last = (struct ss_run){.kind = SS_KIND_FREE_RUN, .units = (uint32_t)units};
-    *r = (struct ss_run){
-        .kind = SS_KIND_FREE_RUN, .units = (uint32_t)units, .dirty = dirty, .look = look};
+    *r = (struct ss_run){.kind = SS_KIND_FREE_RUN,
+                         .units = (uint32_t)units,
+                         .dirty = dirty,
+                         .clean = clean,
+                         .tick = tick};
     ss_region.free_units += units;
     unsigned bin = bin_of(units);
     if (bins[bin] == NULL) {
@@ -86,8 +89,8 @@ static void run_unlink(struct ss_run *r)
 void ss_run_give_locked(size_t first, size_t units, uint32_t dirty)
 {
     os_lock_assert_held(&ss_region.lock);
-    ss_region.dirty.units += dirty;
-    uint32_t look = ss_region.look, most = dirty;
+    ss_ledger_add(&ss_region.dirty, dirty);
+    uint32_t tick = ss_region.tick, most = dirty, clean = dirty == 0 ? (uint32_t)units : 0;
     if (first > 0 && ss_region.unit[first - 1].run.kind == SS_KIND_FREE_RUN) {
         struct ss_run *before =
             &ss_region.unit[first - ss_region.unit[first - 1].run.units].run;
@@ -95,41 +98,55 @@ void ss_run_give_locked(size_t first, size_t units, uint32_t dirty)
         first -= before->units;
         units += before->units;
         dirty += before->dirty;
-        look = before->dirty > most ? before->look : look;
+        clean = before->clean + (before->clean == before->units ? clean : 0);
+        tick = before->dirty > most ? before->tick : tick;
         most = HAK_MAX(most, before->dirty);
     }
     if (first + units < ss_region.frontier &&
         ss_region.unit[first + units].run.kind == SS_KIND_FREE_RUN) {
         struct ss_run *after = &ss_region.unit[first + units].run;
         run_unlink(after);
+        clean += clean == units ? after->clean : 0;
         units += after->units;
         dirty += after->dirty;
-        look = after->dirty > most ? after->look : look;
+        tick = after->dirty > most ? after->tick : tick;
     }
-    run_link(first, units, dirty, look);
+    run_link(first, units, dirty, clean, tick);
 }
 
-static void run_rest(size_t first, size_t end, uint32_t dirty, uint32_t look)
+/* The part [start, end) of a free run that was at first. Where a run is dirty in part nobody knows
+ * which part of it is, beyond the clean front: each piece is as dirty as it can be. */
+static uint32_t part_clean(const struct ss_run *r, size_t first, size_t start, size_t end)
 {
-    if (first == end)
+    return (uint32_t)HAK_MIN(first + r->clean > start ? first + r->clean - start : 0,
+                             end - start);
+}
+
+static uint32_t part_dirty(const struct ss_run *r, size_t first, size_t start, size_t end)
+{
+    return (uint32_t)HAK_MIN((size_t)r->dirty, end - start - part_clean(r, first, start, end));
+}
+
+static void part_link(const struct ss_run *r, size_t first, size_t start, size_t end)
+{
+    if (start == end)
         return;
-    dirty = (uint32_t)HAK_MIN((size_t)dirty, end - first);
-    ss_region.dirty.units += dirty;
-    run_link(first, end - first, dirty, look);
+    uint32_t dirty = part_dirty(r, first, start, end);
+    ss_ledger_add(&ss_region.dirty, dirty);
+    run_link(start, end - start, dirty, part_clean(r, first, start, end), r->tick);
 }
 
-/* Cut [start, start + units) out of a free run, and give back what is left on either side.
- * Where a run is dirty in part nobody knows which part: each piece is as dirty as it can be. */
-static uint32_t run_cut(struct ss_run *r, size_t start, size_t units)
+/* Cut [start, start + units) out of a free run, and give back what is left on either side. Returns
+ * how many of the units cut may hold pages. */
+static uint32_t run_cut(struct ss_run *free_run, size_t start, size_t units)
 {
-    size_t first = run_first(r);
-    size_t end = first + r->units;
-    uint32_t dirty = r->dirty, look = r->look;
-    run_unlink(r);
-    ss_region.dirty.units -= dirty;
-    run_rest(first, start, dirty, look);
-    run_rest(start + units, end, dirty, look);
-    return (uint32_t)HAK_MIN((size_t)dirty, units);
+    struct ss_run r = *free_run;
+    size_t first = run_first(free_run);
+    run_unlink(free_run);
+    part_link(&r, first, first, start);
+    part_link(&r, first, start + units, first + r.units);
+    ss_ledger_sub(&ss_region.dirty, r.dirty); /* last: what was free stays so */
+    return part_dirty(&r, first, start, start + units);
 }
 
 static bool run_fits(const struct ss_run *r, size_t units, size_t align_units)
@@ -219,7 +236,7 @@ void *ss_run_alloc(size_t units, size_t align, bool *zero)
         ss_region.run_bytes += units << SS_UNIT_SHIFT;
     }
     os_unlock(&ss_region.lock);
-    *zero = dirty == 0;
+    *zero = dirty == 0 && !ss_params.purge_lazily;
     return start != SS_UNIT_NONE ? ss_unit_address(start) : NULL;
 }
 
@@ -237,10 +254,8 @@ void ss_run_free(void *p)
     run_words_set(first, units, SS_WORD_NONE);
     ss_region.run_bytes -= units << SS_UNIT_SHIFT;
     ss_run_give_locked(first, units, (uint32_t)units);
-    bool due = ss_region_dirty_due();
+    ss_region.ops++;
     os_unlock(&ss_region.lock);
-    if (due)
-        (void)ss_region_purge(false);
 }
 
 static void run_shrink_locked(size_t first, size_t old, size_t units)
@@ -292,45 +307,73 @@ bool ss_run_resize(void *p, size_t units)
     return ok;
 }
 
-/* Empty superslabs beyond `keep` become free runs, which can be purged and coalesced. */
-static void pools_trim_locked(unsigned keep)
+/* ---- On their way to the system. ---- */
+
+/* Take what a run has behind its clean front out of the free ones, or no more than is wanted where all
+ * of it is dirty. */
+static void run_claim(struct ss_run *r, struct ss_batch *b)
 {
-    for (unsigned n = 0; n < os_nnodes(); n++) {
-        while (ss_region.pool[n].count > keep) {
-            struct ss_superslab *ss = ss_region.pool[n].head;
-            ss_region.pool[n].head = ss->next;
-            ss_region.pool[n].count--;
-            size_t first = ss_superslab_index(ss) * ss_region.ss_units;
-            ss_run_give_locked(first, ss_region.ss_units,
-                               (uint32_t)__builtin_popcount(ss->dirty));
-        }
+    size_t start = run_first(r) + r->clean, units = r->units - r->clean;
+    if (r->dirty == units)
+        units = HAK_MIN(units, b->want);
+    uint32_t dirty = run_cut(r, start, units);
+    ss_region.unit[start].run.kind = SS_KIND_USED;
+    ss_region.unit[start + units - 1].run.kind = SS_KIND_USED;
+    b->piece[b->n++] = (struct ss_piece){start, (uint32_t)units, dirty};
+    b->want -= HAK_MIN((size_t)dirty, b->want);
+}
+
+static void bin_claim(unsigned bin, uint32_t age, struct ss_batch *b)
+{
+    struct ss_run *r = bins[bin], *last = r->prev;
+    for (bool end = false; !end && !ss_batch_full(b);) {
+        struct ss_run *next = r->next;
+        end = r == last;
+        if (r->dirty > 0 && r->units - r->clean >= b->least && ss_region.tick - r->tick >= age)
+            run_claim(r, b);
+        r = next;
     }
 }
 
-size_t ss_region_purge(bool all)
+/* Empty superslabs go the same way, and come back as free runs. */
+static void pool_claim(unsigned node, uint32_t age, struct ss_batch *b)
 {
-    size_t bytes = 0;
-    os_lock(&ss_region.lock);
-    pools_trim_locked(all ? 0 : ss_params.superslab_keep);
-    bool young = all || ss_params.purge_interval_ns == 0; /* these too */
-    size_t least = all ? 1 : HAK_MAX(ss_params.purge_min_bytes >> SS_UNIT_SHIFT, (size_t)1);
-    for (unsigned bin = bin_next(bin_of(least)); bin < NBINS; bin = bin_next(bin + 1)) {
-        struct ss_run *r = bins[bin];
-        do {
-            if (r->dirty > 0 && r->units >= least && (young || r->look != ss_region.look) &&
-                ss_units_purge(run_first(r), r->units) > 0) {
-                bytes += (size_t)r->dirty << SS_UNIT_SHIFT;
-                ss_region.dirty.units -= r->dirty;
-                r->dirty = 0;
-            }
-            r = r->next;
-        } while (r != bins[bin]);
+    struct ss_superslab **at = &ss_region.pool[node].head;
+    while (*at != NULL && !ss_batch_full(b)) {
+        struct ss_superslab *ss = *at;
+        uint32_t dirty = (uint32_t)__builtin_popcount(ss->dirty);
+        if (dirty == 0 || ss_region.tick - ss->tick < age) {
+            at = &ss->next;
+            continue;
+        }
+        *at = ss->next;
+        ss_region.pool[node].count--;
+        ss_ledger_sub(&ss_region.dirty, dirty);
+        b->piece[b->n++] = (struct ss_piece){ss_superslab_index(ss) * ss_region.ss_units,
+                                             ss_region.ss_units, dirty};
+        b->want -= HAK_MIN((size_t)dirty, b->want);
     }
-    ss_region.dirty.looked_ns = os_now_ns();
-    ss_region.look++;
-    hak_log(HAK_LOG_DEBUG, "region: %S of free runs returned", bytes);
-    os_unlock(&ss_region.lock);
-    return bytes;
+}
+
+/* The oldest first; of a tick's work none that became free during it. */
+void ss_runs_claim_locked(struct ss_batch *b)
+{
+    os_lock_assert_held(&ss_region.lock);
+    for (uint32_t age = b->all ? 0 : SS_DECAY_TICKS / 2;; age = 1) {
+        for (unsigned bin = bin_next(bin_of(b->least)); bin < NBINS; bin = bin_next(bin + 1))
+            bin_claim(bin, age, b);
+        for (unsigned n = 0; n < os_nnodes(); n++)
+            pool_claim(n, age, b);
+        if (age <= 1)
+            break;
+    }
+}
+
+void ss_runs_return_locked(const struct ss_batch *b, unsigned done)
+{
+    for (unsigned i = 0; i < b->n; i++)
+        ss_run_give_locked(b->piece[i].first, b->piece[i].units,
+                           i < done ? 0 : b->piece[i].dirty);
 }
 
 /* S5, and that bins, records and words agree. Lock held. */
@@ -344,7 +387,7 @@ void ss_runs_validate(void)
             size_t first = run_first(r);
             size_t end = first + r->units;
             HAK_CHECK(r->kind == SS_KIND_FREE_RUN && bin_of(r->units) == bin &&
-                          r->dirty <= r->units && end <= ss_region.frontier,
+                          r->dirty + r->clean <= r->units && end <= ss_region.frontier,
                       "superslab: free run out of order");
             HAK_CHECK(ss_region.unit[end - 1].run.units == r->units || r->units == 1,
                       "superslab: free run's ends disagree");

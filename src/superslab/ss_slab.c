@@ -66,6 +66,7 @@ static struct ss_superslab *superslab_take(struct ss_heap *h, bool *grew)
     if (ss != NULL) {
         ss_region.pool[h->node].head = ss->next;
         ss_region.pool[h->node].count--;
+        ss_ledger_sub(&ss_region.dirty, (size_t)__builtin_popcount(ss->dirty));
     } else {
         uint32_t dirty;
         unsigned units = ss_region.ss_units;
@@ -74,18 +75,20 @@ static struct ss_superslab *superslab_take(struct ss_heap *h, bool *grew)
             ss = ss_superslab_at(first / units);
             ss->node = h->node;
             ss->dirty = dirty != 0 ? ss_region.ss_mask : 0;
-            ss->old = 0;
             ss_region.grown++;
             *grew = true;
             for (size_t u = first; u < first + units; u++)
                 ss_region.unit[u].slab.kind = SS_KIND_USED;
         }
     }
+    ss_region.ops++;
     os_unlock(&ss_region.lock);
     if (ss != NULL) {
         ss->free = ss_region.ss_mask;
+        ss->old = 0;
+        ss->tick = h->tick;
         ss->heap = h;
-        h->dirty.units += (size_t)__builtin_popcount(ss->dirty);
+        ss_ledger_add(&h->dirty, (size_t)__builtin_popcount(ss->dirty));
         superslab_link(h, ss);
         h->stats.superslabs++;
     }
@@ -98,19 +101,19 @@ static void superslab_give(struct ss_heap *h, struct ss_superslab *ss)
     h->stats.superslabs--;
     ss->heap = NULL;
     size_t dirty = (size_t)__builtin_popcount(ss->dirty);
-    h->dirty.units -= dirty;
+    ss_ledger_sub(&h->dirty, dirty);
     os_lock(&ss_region.lock);
+    ss_region.ops++;
     if (ss_region.pool[ss->node].count < ss_params.superslab_keep) {
+        ss->tick = ss_region.tick;
         ss->next = ss_region.pool[ss->node].head;
         ss_region.pool[ss->node].head = ss;
         ss_region.pool[ss->node].count++;
+        ss_ledger_add(&ss_region.dirty, dirty);
     } else {
         ss_run_give_locked(superslab_first(ss), ss_region.ss_units, (uint32_t)dirty);
     }
-    bool due = ss_region_dirty_due();
     os_unlock(&ss_region.lock);
-    if (due)
-        (void)ss_region_purge(false);
 }
 
 static uint32_t row_mask(unsigned bit, unsigned units)
@@ -132,13 +135,31 @@ static size_t units_cut(struct ss_heap *h, struct ss_superslab *ss, unsigned bit
     uint32_t mask = row_mask(bit, units);
     uint32_t touched = ss->dirty & mask;
     *untouched = touched == 0;
-    h->dirty.units -= (size_t)__builtin_popcount(touched);
+    ss_ledger_sub(&h->dirty, (size_t)__builtin_popcount(touched));
     ss->dirty &= ~mask;
     ss->old &= ~mask;
     ss->free &= ~mask;
     if (ss->free == 0)
         superslab_unlink(h, ss); /* S4 */
     return superslab_first(ss) + bit;
+}
+
+/* Units are free again, and may hold pages, or not. */
+static void units_give(struct ss_heap *h, struct ss_superslab *ss, uint32_t mask, bool dirty)
+{
+    if (ss->free == 0)
+        superslab_link(h, ss); /* S4 */
+    ss->free |= mask;
+    if (dirty) {
+        if (ss->tick != h->tick) {
+            ss->old = ss->dirty;
+            ss->tick = h->tick;
+        }
+        ss->dirty |= mask;
+        ss_ledger_add(&h->dirty, (size_t)__builtin_popcount(mask));
+    }
+    if (ss->free == ss_region.ss_mask)
+        superslab_give(h, ss);
 }
 
 /* A row of free units in a superslab. */
@@ -195,7 +216,7 @@ struct ss_slab *ss_slab_take_locked(struct ss_heap *h, unsigned class, bool *gre
     struct ss_slab *s = &ss_region.unit[unit].slab;
     /* Not kind: it is SS_KIND_USED already, and a run beside the superslab may be reading it. */
     s->class = (uint8_t) class;
-    s->zero = untouched;
+    s->zero = untouched && !ss_params.purge_lazily;
     s->heap = h->id;
     s->free = NULL;
     s->nfree = s->nout = s->carved = 0;
@@ -221,42 +242,54 @@ void ss_slab_give_locked(struct ss_heap *h, struct ss_slab *s)
         ss_region.words[unit + i] = SS_WORD_NONE;
     struct ss_superslab *ss = ss_superslab_at(unit / ss_region.ss_units);
     uint32_t mask = row_mask(unit % ss_region.ss_units, units);
-    if (ss->free == 0)
-        superslab_link(h, ss); /* S4 */
-    ss->free |= mask;
-    ss->dirty |= mask;
-    h->dirty.units += units;
-    if (ss->free == ss_region.ss_mask)
-        superslab_give(h, ss);
+    units_give(h, ss, mask, true);
 }
 
-size_t ss_superslabs_purge_locked(struct ss_heap *h, bool all)
+/* ---- On their way to the system. ---- */
+
+/* Take rows of a superslab's bits out of its free units. */
+static void superslab_claim(struct ss_heap *h, struct ss_superslab *ss, uint32_t bits,
+                            struct ss_batch *b)
 {
-    size_t bytes = 0;
-    struct ss_superslab *ss = h->superslabs;
-    if (ss == NULL)
-        return 0;
-    do {
-        uint32_t left = all ? ss->dirty : ss->old;
-        while (left != 0) { /* each row of them is one call */
-            unsigned bit = (unsigned)__builtin_ctz(left);
-            unsigned units = row_length(left, bit);
-            uint32_t mask = row_mask(bit, units);
-            left &= ~mask;
-            if ((size_t)units << SS_UNIT_SHIFT < ss_params.purge_min_bytes)
-                continue;
-            size_t got = ss_units_purge(superslab_first(ss) + bit, units);
-            if (got > 0) {
-                ss->dirty &= ~mask;
-                h->dirty.units -= units;
-            }
-            bytes += got;
+    while (bits != 0 && !ss_batch_full(b)) {
+        unsigned bit = (unsigned)__builtin_ctz(bits);
+        unsigned length = row_length(bits, bit);
+        bits &= ~row_mask(bit, length);
+        if (length < b->least)
+            continue;
+        bool untouched;
+        unsigned units = (unsigned)HAK_MIN((size_t)length, b->want);
+        size_t first = units_cut(h, ss, bit, units, &untouched);
+        b->piece[b->n++] = (struct ss_piece){first, units, units};
+        b->want -= units;
+    }
+}
+
+/* Of a tick's work none that became free during it. Superslabs that are half empty first: the
+ * others are where the next slab is taken from. */
+void ss_heap_claim_locked(struct ss_heap *h, struct ss_batch *b)
+{
+    os_lock_assert_held(&h->lock);
+    for (unsigned pass = 0; pass < 2 && h->superslabs != NULL; pass++) {
+        struct ss_superslab *ss = h->superslabs, *last = ss->prev;
+        for (bool end = false; !end && !ss_batch_full(b);) {
+            struct ss_superslab *next = ss->next;
+            bool half = (unsigned)__builtin_popcount(ss->free) >= ss_region.ss_units / 2;
+            end = ss == last;
+            if (half == (pass == 0))
+                superslab_claim(h, ss, b->all || ss->tick != h->tick ? ss->dirty : ss->old, b);
+            ss = next;
         }
-        ss->old = ss->dirty;
-        ss = ss->next;
-    } while (ss != h->superslabs);
-    h->dirty.looked_ns = os_now_ns();
-    return bytes;
+    }
+}
+
+void ss_heap_return_locked(struct ss_heap *h, const struct ss_batch *b, unsigned done)
+{
+    for (unsigned i = 0; i < b->n; i++) {
+        size_t first = b->piece[i].first;
+        units_give(h, ss_superslab_at(first / ss_region.ss_units),
+                   row_mask(first % ss_region.ss_units, b->piece[i].units), i >= done);
+    }
 }
 
 void ss_slabs_validate(struct ss_heap *h)

@@ -326,13 +326,23 @@ WRAP(void *, os_remap, void *addr, size_t old_bytes, size_t new_bytes)
     return p;
 }
 
-WRAP(bool, os_purge, void *addr, size_t bytes)
+/* Each span counts as a call. */
+WRAP(unsigned, os_purge, const struct os_span *span, unsigned n, bool lazily)
 {
-    require_pages(addr, bytes);
-    if (must_fail(FAKE_OS_PURGE) || !__real_os_purge(addr, bytes))
-        return false;
-    remember(FAKE_OS_PURGE, addr, bytes, 0);
-    return true;
+    unsigned done = 0;
+    while (done < n) {
+        require_pages(span[done].addr, span[done].bytes);
+        if (must_fail(FAKE_OS_PURGE) || __real_os_purge(&span[done], 1, lazily) != 1)
+            break;
+        remember(FAKE_OS_PURGE, span[done].addr, span[done].bytes, 0);
+        done++;
+    }
+    return done;
+}
+
+WRAP(bool, os_thread_start, void (*fn)(void))
+{
+    return !must_fail(FAKE_OS_THREAD_START) && __real_os_thread_start(fn);
 }
 
 WRAP(bool, os_thread_exit_init, void (*fn)(void *))

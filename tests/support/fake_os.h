@@ -24,6 +24,7 @@ enum fake_os_kind {
     FAKE_OS_REMAP,
     FAKE_OS_PURGE,
     FAKE_OS_THREAD_EXIT,
+    FAKE_OS_THREAD_START,
     FAKE_OS_FORK_HOOKS,
     FAKE_OS_FILE,     /* cannot be opened */
     FAKE_OS_FILE_END, /* cannot be read beyond its first line */

@@ -102,7 +102,7 @@ UNIT_TEST(refill_takes_a_pooled_superslab_before_a_new_one)
     void *first = use_up_slabs(h, class, units), *second = use_up_slabs(h, class, units);
     REQUIRE(unit_heap(h).superslabs == 2 && unit_region().grown == 2);
     ss_flush(h, first);
-    (void)ss_heap_purge(h); /* the one slab that was kept for the next refill */
+    unit_tidy(h); /* the one slab that was kept for the next refill */
     REQUIRE(unit_region().pooled_superslabs == 1);
     REQUIRE(unit_heap(h).superslabs == 1);
     bool grew;
@@ -297,7 +297,7 @@ UNIT_TEST(an_emptied_superslab_goes_to_another_heap)
     void *all = use_up_slabs(h, ss_class_of(1024), 3);
     char *superslab = (char *)((uintptr_t)all & ~(uintptr_t)(2 * MIB - 1));
     ss_flush(h, all);
-    (void)ss_heap_purge(h); /* also lets go of the slab that was kept for the next refill */
+    unit_tidy(h); /* also lets go of the slab that was kept for the next refill */
     REQUIRE(unit_heap(h).superslabs == 0 && unit_heap(h).slabs == 0);
     REQUIRE(unit_region().pooled_superslabs == 1);
     bool grew;
@@ -319,14 +319,14 @@ UNIT_TEST(beyond_the_pools_bound_superslabs_become_free_runs)
         all[i] = use_up_slabs(h, class, 32);
     for (unsigned i = 0; i < 3; i++)
         ss_flush(h, all[i]);
-    (void)ss_heap_purge(h);
+    unit_tidy(h);
     REQUIRE(unit_region().pooled_superslabs == 1);
     size_t frontier = ss_region.frontier;
     bool zero;
     REQUIRE(ss_run_alloc(32, SS_UNIT, &zero) != NULL &&
             ss_run_alloc(32, SS_UNIT, &zero) != NULL);
     REQUIRE(ss_region.frontier == frontier); /* where two of the three had been */
-    REQUIRE(ss_region_purge(true) > 0);
+    REQUIRE(ss_purge() > 0);
     REQUIRE(unit_region().pooled_superslabs == 0);
     ss_validate();
 }
@@ -345,10 +345,10 @@ UNIT_TEST(purged_slabs_read_zero_again_and_dirty_ones_are_counted)
     ss_flush(h, keep);
     REQUIRE(unit_heap(h).dirty_bytes == 7 * SS_UNIT); /* S6; one slab is kept */
     fake_os_fail(FAKE_OS_PURGE, 1, FAKE_OS_FOREVER);
-    REQUIRE(ss_heap_purge(h) == 0);
+    REQUIRE(ss_purge() == 0);
     REQUIRE(unit_heap(h).dirty_bytes == 8 * SS_UNIT);
     fake_os_reset();
-    REQUIRE(ss_heap_purge(h) == 8 * SS_UNIT);
+    REQUIRE(ss_purge() == 8 * SS_UNIT);
     REQUIRE(unit_heap(h).dirty_bytes == 0);
     bool grew;
     for (unsigned i = 0; i < 8 * 16; i++) {
@@ -358,27 +358,67 @@ UNIT_TEST(purged_slabs_read_zero_again_and_dirty_ones_are_counted)
     ss_validate();
 }
 
-UNIT_TEST(slabs_free_at_two_looks_go_back_and_those_used_in_between_stay)
+UNIT_TEST(idle_slabs_go_back_along_the_curve_and_those_in_use_in_between_stay)
 {
     unit_start();
     struct ss_heap *h = heap_new();
     unsigned class = ss_class_of(8192);
     bool grew;
-    void *pin = refill(h, ss_class_of(64), 1, &grew).head; /* the superslab stays */
-    (void)pin;
-    ss_flush(h, use_up_slabs(h, class, 8));
-    size_t dirty = unit_heap(h).dirty_bytes;
-    REQUIRE(dirty >= 6 * SS_UNIT);
-    os_lock(&h->lock);
-    REQUIRE(ss_superslabs_purge_locked(h, false) == 0);
-    os_unlock(&h->lock);
-    void *busy = use_up_slabs(h, ss_class_of(4096), 3);
-    ss_flush(h, busy);
-    os_lock(&h->lock);
-    size_t bytes = ss_superslabs_purge_locked(h, false);
-    os_unlock(&h->lock);
-    REQUIRE(bytes > 0 && bytes < dirty);
-    REQUIRE(unit_heap(h).dirty_bytes > 0 && unit_heap(h).dirty_bytes <= dirty - bytes);
+    (void)refill(h, ss_class_of(64), 1, &grew); /* the superslab stays */
+    ss_flush(h, use_up_slabs(h, class, 24));
+    unit_tidy(h);
+    REQUIRE(unit_heap(h).dirty_bytes == 24 * SS_UNIT);
+    REQUIRE(unit_ticks(1) == 0); /* they have not been free all through it */
+    size_t returned = 0;
+    for (unsigned i = 0; i < SS_DECAY_TICKS; i++) {
+        void *busy = use_up_slabs(h, class, 4);
+        REQUIRE(unit_heap(h).dirty_bytes == 20 * SS_UNIT - returned); /* no virgin ones */
+        ss_flush(h, busy);
+        unit_tidy(h);
+        size_t now = unit_ticks(1);
+        REQUIRE(i != 3 || (returned + now > 7 * SS_UNIT && returned + now < 13 * SS_UNIT));
+        returned += now;
+    }
+    REQUIRE(returned == 20 * SS_UNIT && unit_heap(h).dirty_bytes == 4 * SS_UNIT);
+    REQUIRE(unit_ticks(SS_DECAY_TICKS) == 4 * SS_UNIT);
+    REQUIRE(unit_heap(h).dirty_bytes == 0);
+    ss_validate();
+}
+
+UNIT_TEST(the_slab_kept_for_the_next_refill_and_what_came_home_go_back_when_nobody_asks)
+{
+    unit_start();
+    struct ss_heap *h = heap_new();
+    unsigned class = ss_class_of(8192);
+    void *kept = use_up_slabs(h, class, 1), *sent = use_up_slabs(h, ss_class_of(512), 3);
+    ss_flush(h, kept);
+    send_home(chain_of(sent));
+    REQUIRE(unit_heap(h).slabs == 4);
+    (void)unit_ticks(1);
+    REQUIRE(unit_heap(h).slabs == 4); /* it was busy */
+    (void)unit_ticks(2);
+    REQUIRE(unit_heap(h).slabs == 0 && unit_heap(h).superslabs == 0);
+    (void)unit_ticks(SS_DECAY_TICKS + 1);
+    REQUIRE(unit_region().pooled_superslabs == 0 && unit_region().dirty_bytes == 0);
+    ss_validate();
+}
+
+UNIT_TEST(what_a_tick_is_refused_stays_and_is_told)
+{
+    unit_start();
+    char *p = ss_run_alloc(40, SS_UNIT, &(bool){false});
+    ss_run_free(p);
+    fake_os_fail(FAKE_OS_PURGE, 1, FAKE_OS_FOREVER);
+    bool refused = false;
+    for (unsigned i = 0; i < 3 * SS_DECAY_TICKS; i++) {
+        struct ss_tick t;
+        ss_tick(&t);
+        REQUIRE(t.returned == 0);
+        refused |= t.refused;
+    }
+    REQUIRE(refused && unit_region().dirty_bytes == 40 * SS_UNIT);
+    fake_os_reset();
+    REQUIRE(unit_ticks(2 * SS_DECAY_TICKS) == 40 * SS_UNIT);
     ss_validate();
 }
 
@@ -577,7 +617,7 @@ UNIT_TEST(superslabs_stay_on_their_node)
     struct ss_heap *here = ss_heap_get(0), *there = ss_heap_get(1);
     void *all = use_up_slabs(here, ss_class_of(1024), 3);
     ss_flush(here, all);
-    (void)ss_heap_purge(here);
+    unit_tidy(here);
     REQUIRE(unit_region().pooled_superslabs == 1);
     bool grew;
     (void)refill(there, ss_class_of(1024), 1, &grew);
@@ -642,8 +682,7 @@ UNIT_TEST(random_refills_flushes_and_purges_keep_the_invariants)
     for (unsigned step = 0; step < 20000; step++) {
         unsigned k = hak_test_random(&random) % HELD, what = hak_test_random(&random) % 100;
         if (what == 0) {
-            (void)ss_heap_purge(h[k % HEAPS]);
-            (void)ss_region_purge(what % 2 == 0);
+            (void)(k % 2 == 0 ? ss_purge() : unit_ticks(1));
         } else if (what == 1) {
             ss_heap_drain(h[k % HEAPS]);
         } else if (held[k].count == 0) {
@@ -668,7 +707,7 @@ UNIT_TEST(random_refills_flushes_and_purges_keep_the_invariants)
             ss_flush(h[k % HEAPS], held[k].head);
     for (unsigned i = 0; i < HEAPS; i++) {
         ss_heap_drain(h[i]);
-        (void)ss_heap_purge(h[i]);
+        unit_tidy(h[i]);
         struct ss_heap_stats s = unit_heap(h[i]);
         for (unsigned c = 0; c < SS_NCLASS; c++)
             REQUIRE(s.out[c] == 0);
@@ -693,7 +732,10 @@ int main(void)
         cmocka_unit_test(an_emptied_superslab_goes_to_another_heap),
         cmocka_unit_test(beyond_the_pools_bound_superslabs_become_free_runs),
         cmocka_unit_test(purged_slabs_read_zero_again_and_dirty_ones_are_counted),
-        cmocka_unit_test(slabs_free_at_two_looks_go_back_and_those_used_in_between_stay),
+        cmocka_unit_test(
+            the_slab_kept_for_the_next_refill_and_what_came_home_go_back_when_nobody_asks),
+        cmocka_unit_test(what_a_tick_is_refused_stays_and_is_told),
+        cmocka_unit_test(idle_slabs_go_back_along_the_curve_and_those_in_use_in_between_stay),
         cmocka_unit_test(blocks_sent_home_wait_for_the_owners_refill),
         cmocka_unit_test(for_a_heap_without_threads_the_sender_carries_them_home),
         cmocka_unit_test(a_queue_that_its_owner_neglects_is_carried_home),

@@ -165,12 +165,31 @@ static void purged_pages_read_zero_and_are_not_resident(void **state)
     char *p = os_map(32 * MIB, os_page_size());
     memset(p, 1, 32 * MIB);
     size_t full = hak_test_resident_bytes();
-    assert_true(os_purge(p + MIB, 30 * MIB));
+    struct os_span span[3] = {
+        {p + MIB, 10 * MIB}, {p + 11 * MIB, 5 * MIB}, {p + 17 * MIB, 14 * MIB}};
+    assert_int_equal(os_purge(span, 3, false), 3);
     assert_true(hak_test_resident_bytes() + 28 * MIB <= full);
-    assert_true(hak_test_is_zero(p + MIB, 30 * MIB));
+    assert_true(hak_test_is_zero(p + MIB, 15 * MIB) &&
+                hak_test_is_zero(p + 17 * MIB, 14 * MIB));
+    assert_int_equal(p[16 * MIB], 1);
     assert_int_equal(p[MIB - 1], 1);
     assert_int_equal(p[31 * MIB], 1);
     os_unmap(p, 32 * MIB);
+}
+
+/* What the system refuses ends the call, in both ways of asking. */
+static void a_refused_span_and_those_behind_it_are_told(void **state)
+{
+    char *p = os_map(32 * MIB, os_page_size());
+    memset(p, 1, 32 * MIB);
+    os_unmap(p + 16 * MIB, MIB);
+    struct os_span span[3] = {{p, MIB}, {p + 16 * MIB, MIB}, {p + 20 * MIB, MIB}};
+    assert_int_equal(os_purge(span, 3, false), 1);
+    assert_true(p[0] == 0 && p[20 * MIB] == 1);
+    span[1].addr = p + 18 * MIB;
+    assert_int_equal(os_purge(span, 3, true), 3); /* lazily */
+    os_unmap(p, 16 * MIB);
+    os_unmap(p + 17 * MIB, 15 * MIB);
 }
 
 static void mappings_are_zero_and_aligned(void **state)
@@ -293,10 +312,10 @@ static void the_fake_fails_the_nth_call_and_as_many_as_told(void **state)
     assert_ptr_equal(fake_os_last(FAKE_OS_MAP).addr, p[4]);
     fake_os_fail(FAKE_OS_ANY, 1, FAKE_OS_FOREVER);
     assert_null(os_map(page, page));
-    assert_false(os_purge(p[0], page));
+    assert_int_equal(os_purge(&(struct os_span){p[0], page}, 1, false), 0);
     assert_null(os_reserve(NULL, page, false));
     fake_os_reset();
-    assert_true(os_purge(p[0], page));
+    assert_int_equal(os_purge(&(struct os_span){p[0], page}, 1, false), 1);
     os_unmap(p[0], page);
     os_unmap(p[3], page);
     os_unmap(p[4], page);
@@ -334,6 +353,7 @@ int main(void)
         TEST(a_readable_reservation_is_zero_until_committed_and_costs_no_memory),
         TEST(a_fixed_reservation_takes_free_addresses_and_no_others),
         TEST(purged_pages_read_zero_and_are_not_resident),
+        TEST(a_refused_span_and_those_behind_it_are_told),
         TEST(mappings_are_zero_and_aligned),
         TEST(remap_keeps_contents_and_new_pages_are_zero),
         TEST(the_lock_excludes),

@@ -32,7 +32,7 @@ UNIT_TEST(the_default_numbers_are_those_of_the_table)
     REQUIRE(ss_params.superslab_keep == hak_opt.superslab_keep);
     REQUIRE(ss_params.heaps_max == 6); /* as many as CPUs */
     REQUIRE(ss_params.refill_count == 0);
-    REQUIRE(ss_params.dirty_max_bytes == hak_opt.batch_threshold);
+    REQUIRE(ss_params.due_bytes == hak_opt.batch_threshold);
     REQUIRE(ss_params.purge_min_bytes == hak_opt.batch_min_size);
     REQUIRE(large_params.threshold == hak_opt.large_threshold);
     REQUIRE(tiny_params.adapt);
@@ -56,7 +56,7 @@ UNIT_TEST(options_reach_their_tiers)
     start_with("HAKMEM_TINY_REFILL_COUNT=9", "HAKMEM_ACE_ENABLED=0");
     REQUIRE(ss_params.refill_count == 9 && !tiny_params.adapt);
     start_with("HAKMEM_LARGE_THRESHOLD=1M", "HAKMEM_BATCH_THRESHOLD=3M");
-    REQUIRE(large_params.threshold == MIB && ss_params.dirty_max_bytes == 3 * MIB);
+    REQUIRE(large_params.threshold == MIB && ss_params.due_bytes == 3 * MIB);
     start_with("HAKMEM_BATCH_MIN_SIZE=1M", "HAKMEM_SUPERSLAB_KEEP=7");
     REQUIRE(ss_params.purge_min_bytes == MIB && ss_params.superslab_keep == 7);
 }

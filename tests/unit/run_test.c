@@ -120,9 +120,9 @@ UNIT_TEST(fresh_runs_are_zero_used_ones_are_not_and_purged_ones_are_again)
     REQUIRE(!is_zeroed(8, &q) && q == p);
     ss_run_free(q);
     REQUIRE(unit_region().dirty_bytes == 8 * SS_UNIT);
-    REQUIRE(ss_region_purge(true) >= 8 * SS_UNIT);
+    REQUIRE(ss_purge() >= 8 * SS_UNIT);
     REQUIRE(unit_region().dirty_bytes == 0);
-    REQUIRE(ss_region_purge(true) == 0);
+    REQUIRE(ss_purge() == 0);
     REQUIRE(is_zeroed(8, &q) && q == p);
     ss_run_free(wall);
     ss_validate();
@@ -145,7 +145,7 @@ UNIT_TEST(pieces_of_dirty_runs_are_never_called_zero)
             held[k] = NULL;
         }
         if (i % 500 == 250)
-            ss_region_purge(true);
+            ss_purge();
         if (i % 50 == 0)
             ss_validate();
     }
@@ -158,13 +158,13 @@ UNIT_TEST(a_refused_purge_changes_nothing_and_may_be_repeated)
     memset(p, 1, 16 * SS_UNIT);
     ss_run_free(p);
     fake_os_fail(FAKE_OS_PURGE, 1, FAKE_OS_FOREVER);
-    REQUIRE(ss_region_purge(true) == 0);
+    REQUIRE(ss_purge() == 0);
     REQUIRE(unit_region().dirty_bytes == 16 * SS_UNIT);
     char *q;
     REQUIRE(!is_zeroed(16, &q) && q == p);
     ss_run_free(q);
     fake_os_reset();
-    REQUIRE(ss_region_purge(true) == 16 * SS_UNIT);
+    REQUIRE(ss_purge() == 16 * SS_UNIT);
     ss_validate();
 }
 
@@ -380,7 +380,7 @@ UNIT_TEST(pages_of_64_kib_are_respected)
     char *p = take(7);
     memset(p, 1, 7 * SS_UNIT);
     ss_run_free(p);
-    REQUIRE(ss_region_purge(true) == 7 * SS_UNIT);
+    REQUIRE(ss_purge() == 7 * SS_UNIT);
     REQUIRE(ss_meta_alloc(1000) != NULL);
     REQUIRE(take(700) == p);
     ss_validate();
@@ -403,64 +403,86 @@ UNIT_TEST(meta_memory_is_zero_aligned_and_refused_without_memory)
     REQUIRE(ss_meta_alloc(1000) != NULL);
 }
 
-UNIT_TEST(only_runs_over_the_bound_start_a_purge_and_the_interval_holds_it_back)
+UNIT_TEST(free_runs_over_the_bound_are_told_to_policy)
 {
     unit_params();
-    ss_params.dirty_max_bytes = 4 * MIB;
-    ss_params.purge_interval_ns = UINT64_MAX / 2;
+    ss_params.due_bytes = 4 * MIB;
     REQUIRE(ss_init());
-    char *p = take(32), *wall = take(1), *q = take(200), *r;
+    char *p = take(32), *wall = take(1), *q = take(200);
     (void)wall;
-    memset(p, 1, 32 * SS_UNIT);
-    memset(q, 1, 200 * SS_UNIT);
-    fake_os_reset();
-    ss_run_free(q); /* over, but the interval has not passed */
-    REQUIRE(fake_os_calls(FAKE_OS_PURGE) == 0);
-    REQUIRE(!is_zeroed(200, &r) && r == q);
-    ss_params.purge_interval_ns = 0;
-    ss_run_free(p); /* below */
-    REQUIRE(fake_os_calls(FAKE_OS_PURGE) == 0);
-    ss_run_free(r); /* over */
-    REQUIRE(fake_os_calls(FAKE_OS_PURGE) > 0);
-    REQUIRE(unit_region().dirty_bytes == 0);
+    ss_run_free(p);
+    REQUIRE(ss_due == 0);
+    ss_run_free(q);
+    REQUIRE(ss_due == SS_DUE_BYTES);
+    REQUIRE(fake_os_calls(FAKE_OS_PURGE) == 0); /* it is for policy to say when */
     ss_validate();
 }
 
-UNIT_TEST(what_was_free_at_two_looks_goes_back_and_what_was_used_in_between_stays)
+UNIT_TEST(idle_runs_go_back_along_the_curve_and_those_in_use_in_between_stay)
 {
-    unit_params();
-    ss_params.dirty_max_bytes = GIB; /* nobody looks but this test */
-    ss_params.purge_interval_ns = 1;
-    REQUIRE(ss_init());
-    char *idle = take(32), *wall = take(1), *busy = take(64), *end = take(1);
+    unit_start();
+    char *idle = take(320), *wall = take(1), *busy = take(64), *end = take(1);
     (void)wall;
     (void)end;
-    memset(idle, 1, 32 * SS_UNIT);
+    memset(idle, 1, 320 * SS_UNIT);
     memset(busy, 1, 64 * SS_UNIT);
     ss_run_free(idle);
     ss_run_free(busy);
-    REQUIRE(ss_region_purge(false) == 0);
-    REQUIRE(take(64) == busy);
-    ss_run_free(busy);
-    REQUIRE(ss_region_purge(false) == 32 * SS_UNIT);
-    REQUIRE(ss_region_purge(false) == 64 * SS_UNIT);
+    REQUIRE(unit_ticks(1) == 0); /* not free all through it */
+    size_t returned = 0;
+    for (unsigned i = 0; i < SS_DECAY_TICKS; i++) {
+        REQUIRE(take(64) == busy);
+        ss_run_free(busy);
+        size_t now = unit_ticks(1);
+        REQUIRE(i != 0 || (now > 0 && now < 20 * SS_UNIT));
+        returned += now;
+        REQUIRE(i != 3 || (returned > 150 * SS_UNIT && returned < 175 * SS_UNIT));
+        ss_validate();
+    }
+    REQUIRE(returned == 320 * SS_UNIT && unit_region().dirty_bytes == 64 * SS_UNIT);
+    REQUIRE(busy[0] == 1 && hak_test_is_zero(idle, 320 * SS_UNIT));
+    REQUIRE(unit_ticks(SS_DECAY_TICKS) == 64 * SS_UNIT);
     REQUIRE(unit_region().dirty_bytes == 0);
-    ss_validate();
 }
 
 UNIT_TEST(a_run_is_as_old_as_most_of_it)
 {
-    unit_params();
-    ss_params.dirty_max_bytes = GIB;
-    ss_params.purge_interval_ns = 1;
-    REQUIRE(ss_init());
-    char *much = take(64), *little = take(2), *end = take(1);
+    unit_start();
+    char *much = take(640), *little = take(2), *end = take(1);
     (void)end;
-    memset(much, 1, 66 * SS_UNIT);
     ss_run_free(much);
-    REQUIRE(ss_region_purge(false) == 0);
+    REQUIRE(unit_ticks(1) == 0);
     ss_run_free(little); /* joins it */
-    REQUIRE(ss_region_purge(false) == 66 * SS_UNIT);
+    REQUIRE(unit_ticks(1) > 0);
+    ss_validate();
+}
+
+UNIT_TEST(cutting_a_piece_off_a_large_run_leaves_the_rest_idle)
+{
+    unit_start();
+    char *large = take(320), *end = take(1);
+    (void)end;
+    ss_run_free(large);
+    (void)unit_ticks(1);
+    for (unsigned i = 0; i < SS_DECAY_TICKS; i++) {
+        ss_run_free(take(8));
+        (void)unit_ticks(1);
+    }
+    REQUIRE(unit_region().dirty_bytes <= 16 * SS_UNIT);
+}
+
+/* A purge in batches: what is out of reach at a time is bounded, and all of it comes back. */
+UNIT_TEST(a_purge_takes_large_runs_piece_by_piece)
+{
+    unit_start();
+    char *p = take(5000), *end = take(1);
+    (void)end;
+    ss_run_free(p);
+    fake_os_reset();
+    REQUIRE(ss_purge() == 5000 * SS_UNIT);
+    REQUIRE(fake_os_last(FAKE_OS_PURGE).bytes <= 16 * MIB);
+    REQUIRE(fake_os_calls(FAKE_OS_PURGE) >= 5000 / 256);
+    REQUIRE(take(5000) == p);
     ss_validate();
 }
 
@@ -468,8 +490,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(words_mark_a_run_and_nothing_else),
-        cmocka_unit_test(
-            what_was_free_at_two_looks_goes_back_and_what_was_used_in_between_stays),
+        cmocka_unit_test(idle_runs_go_back_along_the_curve_and_those_in_use_in_between_stay),
         cmocka_unit_test(a_run_is_as_old_as_most_of_it),
         cmocka_unit_test(the_smallest_run_that_fits_is_taken),
         cmocka_unit_test(neighbours_coalesce_in_every_order_of_freeing),
@@ -492,7 +513,9 @@ int main(void)
         cmocka_unit_test(under_an_address_limit_the_window_is_taken_in_pieces),
         cmocka_unit_test(pages_of_64_kib_are_respected),
         cmocka_unit_test(meta_memory_is_zero_aligned_and_refused_without_memory),
-        cmocka_unit_test(only_runs_over_the_bound_start_a_purge_and_the_interval_holds_it_back),
+        cmocka_unit_test(free_runs_over_the_bound_are_told_to_policy),
+        cmocka_unit_test(cutting_a_piece_off_a_large_run_leaves_the_rest_idle),
+        cmocka_unit_test(a_purge_takes_large_runs_piece_by_piece),
     };
     return cmocka_run_group_tests_name("superslab: region and runs", tests, NULL, NULL);
 }

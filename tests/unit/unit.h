@@ -34,7 +34,7 @@ static inline void unit_params(void)
     ss_params.superslab_keep = 2;
     ss_params.heaps_max = 8;
     ss_params.refill_count = 0;
-    ss_params.dirty_max_bytes = 1024 * GIB;
+    ss_params.due_bytes = SIZE_MAX;
     ss_params.purge_min_bytes = SS_UNIT;
 }
 
@@ -43,6 +43,26 @@ static inline void unit_start(void)
     unit_params();
     REQUIRE(ss_init());
     mid_init(ss_params.superslab_bytes, SIZE_MAX);
+}
+
+/* What came home goes to its slabs, and empty slabs to their superslabs. */
+static inline void unit_tidy(struct ss_heap *h)
+{
+    os_lock(&h->lock);
+    ss_heap_tidy_locked(h);
+    os_unlock(&h->lock);
+}
+
+/* So many ticks pass. Returns the bytes that went back. */
+static inline size_t unit_ticks(unsigned n)
+{
+    size_t bytes = 0;
+    for (unsigned i = 0; i < n; i++) {
+        struct ss_tick t;
+        ss_tick(&t);
+        bytes += t.returned;
+    }
+    return bytes;
 }
 
 static inline struct ss_region_stats unit_region(void)

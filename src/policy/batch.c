@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * policy: Batch, the clock of decay. A tick has the tiers return what has been idle, along a curve. Ticks
+ * come from a background thread, which starts when it is worth it and sleeps while there is nothing
+ * to do, or else from slow paths of malloc and free.
+ *
+ *   OFF --start--> AWAKE --quiet for a whole decay--> ASLEEP --ss_due--> AWAKE
+ *    ^---- fork, in the child
+ *
+ * A process of one thread that holds little never has the thread: shells and small tools do not pay for
+ * it, and unshare and setns work there. While it is asleep there is nothing that time alone would
+ * return.
+ */
+#include "policy/policy_internal.h"
+
+#include "base/hak_log.h"
+#include "base/hak_opt.h"
+#include "superslab/ss.h"
+#include "tiny/tiny.h"
+
+enum { OFF, AWAKE, ASLEEP, REFUSED };
+
+static struct {
+    _Atomic uint32_t state;
+    _Atomic uint32_t pokes;   /* how often there was something to do */
+    _Atomic int process;      /* whose thread it is */
+    _Atomic size_t threshold; /* bytes */
+    uint64_t decay_ns;
+    struct os_lock tick_lock; /* of ticks on slow paths; only ever tried */
+    uint64_t ticked_ns;       /* [tick_lock] */
+    _Atomic bool warned;      /* of what the system would not take back */
+} batch;
+
+static uint64_t tick_ns(void)
+{
+    return batch.decay_ns / SS_DECAY_TICKS;
+}
+
+/* What raises ss_due from now on. */
+static void due_set(size_t bytes, bool ops)
+{
+    atomic_store_explicit(&ss_params.due_bytes, bytes, memory_order_relaxed);
+    atomic_store_explicit(&ss_params.due_ops, ops, memory_order_relaxed);
+}
+
+static void due_set_off(void)
+{
+    due_set(atomic_load_explicit(&batch.threshold, memory_order_relaxed), batch.decay_ns > 0);
+}
+
+/* Returns the sum that stays the same while nobody allocates or frees. */
+static uint64_t tick(void)
+{
+    struct ss_tick t;
+    tiny_flush_parked(batch.decay_ns);
+    ss_tick(&t);
+    if (t.refused && !atomic_exchange_explicit(&batch.warned, true, memory_order_relaxed))
+        hak_log(HAK_LOG_WARN, "purge: the system refuses to take memory back; it is kept");
+    return t.ops;
+}
+
+/* ---- The thread. ---- */
+
+/* Whoever works in the last moments before the sleep is noticed by the last tick, or pokes. */
+static void sleep_until_due(uint64_t ops)
+{
+    uint32_t pokes = atomic_load(&batch.pokes);
+    size_t threshold = atomic_load_explicit(&batch.threshold, memory_order_relaxed);
+    due_set(HAK_MAX(threshold / 8, (size_t)SS_UNIT), true);
+    if (tick() == ops) {
+        atomic_store(&batch.state, ASLEEP);
+        while (atomic_load(&batch.state) == ASLEEP && atomic_load(&batch.pokes) == pokes)
+            os_sleep(&batch.state, ASLEEP, UINT64_MAX);
+        atomic_store(&batch.state, AWAKE);
+    }
+    due_set(SIZE_MAX, false);
+}
+
+static void background(void)
+{
+    uint64_t ops = 0;
+    for (unsigned quiet = 0;;) {
+        uint64_t before = ops;
+        ops = tick();
+        quiet = ops == before ? quiet + 1 : 0;
+        if (quiet > SS_DECAY_TICKS + 1) {
+            sleep_until_due(ops);
+            quiet = 0;
+        }
+        os_sleep(&batch.state, AWAKE, tick_ns());
+    }
+}
+
+static void start(void)
+{
+    uint32_t off = OFF;
+    int none = 0, process = os_process();
+    if (!atomic_compare_exchange_strong(&batch.process, &none, process) && none != process)
+        return; /* a child of vfork */
+    if (!atomic_compare_exchange_strong(&batch.state, &off, AWAKE))
+        return;
+    due_set(SIZE_MAX, false);
+    if (os_thread_start(background))
+        return;
+    hak_log(HAK_LOG_WARN, "batch: no background thread to be had; slow paths return memory");
+    due_set_off();
+    atomic_store(&batch.state, REFUSED);
+}
+
+/* ---- Slow paths. ---- */
+
+static void tick_if_time(void)
+{
+    if (!os_lock_try(&batch.tick_lock))
+        return;
+    uint64_t now = os_now_ns();
+    bool time = now - batch.ticked_ns >= tick_ns();
+    if (time)
+        batch.ticked_ns = now;
+    os_unlock(&batch.tick_lock);
+    if (time)
+        (void)tick();
+}
+
+void policy_due(const void *caller)
+{
+    uint32_t why = atomic_exchange_explicit(&ss_due, 0, memory_order_relaxed);
+    atomic_fetch_add(&batch.pokes, 1);
+    uint32_t state = atomic_load(&batch.state);
+    if (batch.decay_ns == 0) {
+        (void)ss_purge();
+    } else if (!hak_opt.batch_bg || state == REFUSED) {
+        tick_if_time();
+    } else if (state == ASLEEP) {
+        if (atomic_compare_exchange_strong(&batch.state, &state, AWAKE))
+            os_wake(&batch.state);
+    } else if (state == OFF && ((why & SS_DUE_BYTES) != 0 || !os_single_threaded()) &&
+               !os_is_libc(caller)) {
+        start();
+    }
+}
+
+void policy_batch_threshold_set(size_t bytes)
+{
+    atomic_store_explicit(&batch.threshold, bytes, memory_order_relaxed);
+    if (atomic_load_explicit(&batch.state, memory_order_relaxed) == OFF)
+        due_set_off();
+}
+
+void batch_init(void)
+{
+    batch.decay_ns = hak_opt.decay_ms * 1000000u;
+    ss_params.purge_min_bytes = hak_opt.batch_min_size;
+    ss_params.purge_lazily = hak_opt.purge != 0;
+    policy_batch_threshold_set(hak_opt.batch_threshold);
+    hak_log(HAK_LOG_INFO, "[Batch] Initialized (threshold=%S, min_size=%S, bg=%s)",
+            (size_t)hak_opt.batch_threshold, ss_params.purge_min_bytes,
+            hak_opt.batch_bg ? "on" : "off");
+}
+
+void policy_fork_child(void)
+{
+    atomic_store(&batch.state, OFF);
+    atomic_store(&batch.process, 0);
+    atomic_store_explicit(&batch.tick_lock.word, OS_LOCK_FREE, memory_order_relaxed);
+    atomic_store_explicit(&ss_due, 0, memory_order_relaxed);
+    due_set_off();
+}

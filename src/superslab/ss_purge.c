@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * superslab: memory goes back.
+ *
+ * How much: a ledger keeps, for each of the last ticks, the fewest free units there were: so many
+ * were idle all through it, whichever they are (the working set of a depot: Bonwick & Adams,
+ * "Magazines and Vmem", 2001). What a load that breathes gives and takes within a tick is never idle.
+ * What is idle longer is kept less: the curve is smootherstep (Perlin, 2002), as in jemalloc's decay.
+ *
+ * How: pieces are taken out of the free memory under the lock, so that nobody else can have them,
+ * returned to the system without it, and given back clean. At most a batch at a time is out of
+ * reach. doc/why/002-purge.md.
+ */
+#include "base/hak_log.h"
+#include "superslab/ss_internal.h"
+
+_Alignas(HAK_LINE) _Atomic uint32_t ss_due;
+
+enum { BATCH_UNITS = 256 }; /* 16 MiB */
+
+/* What of a piece idle for k of SS_DECAY_TICKS ticks is still there: 1 - (6 x^5 - 15 x^4 + 10 x^3),
+ * x = k / 8, in units of 2^-15. */
+static const uint16_t kept[SS_DECAY_TICKS + 1] = {32768, 32242, 29376, 23750, 16384,
+                                                  9018,  3392,  526,   0};
+
+size_t ss_ledger_tick(struct ss_ledger *l)
+{
+    size_t due = 0, older = 0, older_kept = 0;
+    for (unsigned k = SS_DECAY_TICKS; k-- > 0;) { /* the oldest first */
+        size_t idle = HAK_MIN(k > 0 ? l->idle[k - 1] : l->low, l->low);
+        size_t keep =
+            (idle - older) * kept[k + 1] / kept[k]; /* of those idle for k + 1 ticks */
+        due += idle - older - keep;
+        older = idle;
+        older_kept += keep;
+        l->idle[k] = older_kept;
+    }
+    l->low = l->units;
+    return due;
+}
+
+/* What is on its way, and whose: here, so that a fork child finds what its parent's thread was about
+ * to give back. A fork does not wait for `lock`. */
+static struct {
+    struct os_lock lock;
+    _Atomic(void *) thread; /* that has it; NULL: none */
+    struct ss_heap *heap;   /* [its lock] NULL: the region */
+    struct ss_batch batch;  /* [heap or region lock] */
+} way;
+
+static struct os_lock *owner_lock(void)
+{
+    return way.heap != NULL ? &way.heap->lock : &ss_region.lock;
+}
+
+static void way_return_locked(unsigned done)
+{
+    if (way.heap != NULL)
+        ss_heap_return_locked(way.heap, &way.batch, done);
+    else
+        ss_runs_return_locked(&way.batch, done);
+    way.batch.n = 0;
+}
+
+static void pieces_sort(struct ss_batch *b)
+{
+    for (unsigned i = 1; i < b->n; i++) {
+        struct ss_piece piece = b->piece[i];
+        unsigned k = i;
+        for (; k > 0 && b->piece[k - 1].first > piece.first; k--)
+            b->piece[k] = b->piece[k - 1];
+        b->piece[k] = piece;
+    }
+}
+
+/* Returns how many of the pieces, from the first on, are clean now. Neighbours go in one call. */
+static unsigned pieces_purge(const struct ss_batch *b)
+{
+    struct os_span span[SS_BATCH_PIECES];
+    unsigned n = 0, ends[SS_BATCH_PIECES];
+    for (unsigned i = 0; i < b->n; i++) {
+        char *at = ss_unit_address(b->piece[i].first);
+        size_t bytes = (size_t)b->piece[i].units << SS_UNIT_SHIFT;
+        if (n > 0 && (char *)span[n - 1].addr + span[n - 1].bytes == at)
+            span[n - 1].bytes += bytes;
+        else
+            span[n++] = (struct os_span){at, bytes};
+        ends[n - 1] = i + 1;
+    }
+    unsigned done = os_purge(span, n, ss_params.purge_lazily);
+    atomic_fetch_add_explicit(&ss_region.purges, done, memory_order_relaxed);
+    return done > 0 ? ends[done - 1] : 0;
+}
+
+/* One batch of at most `want` units. Returns units; *refused: of some the system would not have
+ * any. */
+static size_t batch_purge(size_t want, size_t least, bool all, bool *refused)
+{
+    struct ss_batch *b = &way.batch;
+    os_lock(owner_lock());
+    b->want = HAK_MIN(want, (size_t)BATCH_UNITS);
+    b->least = least;
+    b->all = all;
+    if (way.heap != NULL)
+        ss_heap_claim_locked(way.heap, b);
+    else
+        ss_runs_claim_locked(b);
+    pieces_sort(b);
+    os_unlock(owner_lock());
+    if (b->n == 0)
+        return 0;
+    unsigned done = pieces_purge(b);
+    size_t units = 0;
+    for (unsigned i = 0; i < done; i++)
+        units += b->piece[i].dirty;
+    os_lock(owner_lock());
+    *refused |= done < b->n;
+    way_return_locked(done);
+    os_unlock(owner_lock());
+    atomic_fetch_add_explicit(&ss_region.purged_bytes, units << SS_UNIT_SHIFT,
+                              memory_order_relaxed);
+    return units;
+}
+
+/* Return `want` units of a heap, or of the region (NULL). Returns bytes. */
+static size_t purge(struct ss_heap *h, size_t want, bool all, bool *refused)
+{
+    size_t least = all ? 1 : HAK_MAX(ss_params.purge_min_bytes >> SS_UNIT_SHIFT, (size_t)1);
+    size_t units = 0, got = 1;
+    *refused = false;
+    if (want == 0)
+        return 0;
+    os_lock(&way.lock);
+    atomic_store_explicit(&way.thread, __builtin_thread_pointer(), memory_order_relaxed);
+    way.heap = h;
+    while (units < want && got > 0 && !*refused) {
+        got = batch_purge(want - units, least, all, refused);
+        units += got;
+    }
+    atomic_store_explicit(&way.thread, NULL, memory_order_relaxed);
+    os_unlock(&way.lock);
+    return units << SS_UNIT_SHIFT;
+}
+
+static void heap_tick(struct ss_heap *h, struct ss_tick *t)
+{
+    os_lock(&h->lock);
+    if (h->ops == h->ops_ticked) /* nobody has looked after it since the last tick */
+        ss_heap_tidy_locked(h);
+    h->ops_ticked = h->ops;
+    size_t due = ss_ledger_tick(&h->dirty);
+    os_unlock(&h->lock);
+    bool refused;
+    t->returned += purge(h, due, false, &refused);
+    t->refused |= refused;
+    os_lock(&h->lock);
+    h->tick++;
+    t->ops += h->ops;
+    os_unlock(&h->lock);
+}
+
+static void region_tick(struct ss_tick *t)
+{
+    os_lock(&ss_region.lock);
+    size_t due = ss_ledger_tick(&ss_region.dirty);
+    os_unlock(&ss_region.lock);
+    bool refused;
+    t->returned += purge(NULL, due, false, &refused);
+    t->refused |= refused;
+    os_lock(&ss_region.lock);
+    ss_region.tick++;
+    t->ops += ss_region.ops;
+    os_unlock(&ss_region.lock);
+}
+
+void ss_tick(struct ss_tick *out)
+{
+    *out = (struct ss_tick){0};
+    for (unsigned id = 1; id <= ss_nheaps(); id++)
+        heap_tick(ss_heap_by_id(id), out);
+    region_tick(out);
+    if (out->returned > 0)
+        hak_log(HAK_LOG_DEBUG, "purge: %S returned", out->returned);
+}
+
+size_t ss_purge(void)
+{
+    size_t bytes = 0;
+    bool refused;
+    for (unsigned id = 1; id <= ss_nheaps(); id++) {
+        struct ss_heap *h = ss_heap_by_id(id);
+        os_lock(&h->lock);
+        ss_heap_tidy_locked(h);
+        size_t units = h->dirty.units;
+        os_unlock(&h->lock);
+        bytes += purge(h, units, true, &refused);
+    }
+    os_lock(&ss_region.lock);
+    size_t units = ss_region.dirty.units;
+    os_unlock(&ss_region.lock);
+    return bytes + purge(NULL, units, true, &refused);
+}
+
+void ss_purge_fork_child(void)
+{
+    if (atomic_load_explicit(&way.thread, memory_order_relaxed) == __builtin_thread_pointer())
+        return; /* a handler forked: this thread goes on with it */
+    if (way.batch.n > 0)
+        way_return_locked(0);
+    atomic_store_explicit(&way.thread, NULL, memory_order_relaxed);
+    atomic_store_explicit(&way.lock.word, OS_LOCK_FREE, memory_order_relaxed);
+}
