@@ -17,6 +17,11 @@
 
 static char root[64];
 
+const char *fake_root_path(void)
+{
+    return root;
+}
+
 static int entry_remove(const char *path, const struct stat *st, int type, struct FTW *ftw)
 {
     return remove(path);

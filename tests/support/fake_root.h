@@ -10,6 +10,7 @@
 
 /* Make it, or empty it. Returns its path. */
 const char *fake_root_make(void);
+const char *fake_root_path(void);
 /* Write a file, with the folders on the way. path starts with "/"; text NULL: remove it.
  * errno is kept. */
 void fake_root_put(const char *path, const char *text);
