@@ -12,7 +12,8 @@
 static const uint64_t NONE = UINT64_MAX, MIB = (uint64_t)1 << 20, MS = 1000000;
 
 enum {
-    SOFT_TENTHS = 9,    /* of the cgroup's limit */
+    SOFT_PERCENT = 90,  /* of the cgroup's limit, */
+    HARD_PERCENT = 95,  /* which counts page tables, stacks and the kernel's batches as well */
     CALM_SHARE = 16,    /* calm is so much of soft below it; soft, of a hard limit */
     SQUEEZE_SHARE = 64, /* of soft may be free under pressure, in all places together */
     FIRST_LOOK = 16,    /* MiB */
@@ -38,7 +39,7 @@ uint64_t limit_room(const struct os_cgroup_level *level, unsigned n, uint64_t he
         if (most == NONE)
             continue;
         uint64_t others = level[i].used - HAK_MIN(level[i].used, held);
-        most = soft ? most / 10 * SOFT_TENTHS : most;
+        most = most / 100 * (soft ? SOFT_PERCENT : HARD_PERCENT);
         least = HAK_MIN(least, most - HAK_MIN(most, others));
     }
     return least;

@@ -32,8 +32,8 @@ void limit_fork_child(void);
 
 /* ---- The arithmetic, for tests. ---- */
 
-/* How much may be held, so that none of n levels passes its limit, or (soft) nine tenths of it. What
- * of a level's use is more than `held` is others'. UINT64_MAX: as much as you like. */
+/* How much may be held, so that none of n levels comes nearer to its limit than 95 % of it, or
+ * (soft) 90 %. What of a level's use is more than `held` is others'. UINT64_MAX: no limit. */
 uint64_t limit_room(const struct os_cgroup_level *level, unsigned n, uint64_t held, bool soft);
 /* The speed that follows `old` where tasks waited for memory for `share` (1/100 %) of the time. */
 unsigned limit_speed(unsigned old, unsigned share);

@@ -35,19 +35,19 @@ static uint64_t hard_of(uint64_t max, uint64_t high, uint64_t used, uint64_t hel
 UNIT_TEST(room_is_what_the_limit_leaves_beside_others)
 {
     REQUIRE(limit_room(NULL, 0, 5, true) == NONE && limit_room(NULL, 0, 5, false) == NONE);
-    REQUIRE(soft_of(1000, NONE, 0, 0) == 900 && hard_of(1000, NONE, 0, 0) == 1000);
+    REQUIRE(soft_of(1000, NONE, 0, 0) == 900 && hard_of(1000, NONE, 0, 0) == 950);
     REQUIRE(soft_of(1000, NONE, 300, 200) == 800); /* others have 100 */
-    REQUIRE(hard_of(1000, NONE, 300, 200) == 900);
+    REQUIRE(hard_of(1000, NONE, 300, 200) == 850);
     REQUIRE(soft_of(1000, NONE, 100, 400) == 900); /* ours, but not all of it was touched */
-    REQUIRE(soft_of(1000, NONE, 950, 10) == 0 && hard_of(1000, NONE, 950, 10) == 60);
+    REQUIRE(soft_of(1000, NONE, 950, 10) == 0 && hard_of(1000, NONE, 950, 10) == 10);
     REQUIRE(hard_of(1000, NONE, 5000, 10) == 0);
-    REQUIRE(soft_of(1000, 500, 0, 0) == 450);  /* the kernel slows down from `high` on, */
-    REQUIRE(hard_of(1000, 500, 0, 0) == 1000); /* but kills at `max` only */
+    REQUIRE(soft_of(1000, 500, 0, 0) == 450); /* the kernel slows down from `high` on, */
+    REQUIRE(hard_of(1000, 500, 0, 0) == 950); /* but kills at `max` only */
     REQUIRE(soft_of(NONE, 500, 0, 0) == 450 && hard_of(NONE, 500, 0, 0) == NONE);
     REQUIRE(soft_of(NONE, NONE, 7, 0) == NONE && soft_of(0, NONE, 7, 0) == 0);
     REQUIRE(soft_of((uint64_t)1 << 61, NONE, 0, 0) > (uint64_t)1 << 60); /* no overflow */
     struct os_cgroup_level both[] = {{1000, NONE, 100}, {5000, NONE, 4700}};
-    REQUIRE(limit_room(both, 2, 100, false) == 400); /* the upper level is nearer */
+    REQUIRE(limit_room(both, 2, 100, false) == 150); /* the upper level is nearer */
     REQUIRE(limit_room(both, 2, 100, true) == 0);
 }
 
@@ -158,15 +158,15 @@ UNIT_TEST(a_hard_limit_that_is_auto_follows_the_cgroups)
     start_with("HAKMEM_LIMIT_HARD=auto", NULL);
     container("104857600\n", "31457280\n");
     void *p = hak_malloc(20 * MIB); /* first refused, for nothing is known; then looked up */
-    REQUIRE(p != NULL && hard() >= 90 * MIB && hard() <= 91 * MIB); /* others have 10 */
+    REQUIRE(p != NULL && hard() >= 85 * MIB && hard() <= 86 * MIB); /* others have 10 */
     errno = 0;
     REQUIRE(hak_malloc(90 * MIB) == NULL && errno == ENOMEM);
     fake_root_put(CG "/memory.max", "209715200\n");
     void *q = hak_malloc(90 * MIB); /* the first answer was too old */
     REQUIRE(q != NULL);
     fake_root_put(CG "/memory.current", "178257920\n"); /* 170: others have 60 of 200 */
-    REQUIRE(hak_malloc(50 * MIB) == NULL &&
-            hard() == 200 * MIB - (170 * MIB - ss_held_bytes()));
+    REQUIRE(hak_malloc(100 * MIB) == NULL && hard() >= 130 * MIB && hard() <= 131 * MIB);
+    REQUIRE(hak_malloc(50 * MIB) == NULL);
     hak_free(q);
 }
 
