@@ -56,7 +56,8 @@ unsigned os_purge(const struct os_span *span, unsigned n, bool lazily);
 
 /* Run fn(arg) in the calling thread when it ends; a second call replaces arg. fn must have been
  * given to os_thread_exit_init once. May allocate through malloc on some systems, so the caller
- * must be able to serve malloc already. false: no hook, the thread will end unnoticed. */
+ * must be able to serve malloc already. false: no hook, the thread will end unnoticed. So it is
+ * where os_thread_exit_init failed. */
 bool os_thread_exit_init(void (*fn)(void *arg));
 bool os_thread_exit_arm(void *arg);
 /* pthread_atfork, in this order: prepare in the parent, then parent or child. */

@@ -40,6 +40,7 @@ static struct {
 } os;
 
 static pthread_key_t exit_key;
+static bool exit_key_made; /* else its number is somebody else's key */
 
 /* Files by bare system calls: the C library's functions are cancellation points, which malloc and
  * free may not be, and other libraries put their own in place of them. */
@@ -329,13 +330,14 @@ unsigned os_purge(const struct os_span *span, unsigned n, bool lazily)
 
 bool os_thread_exit_init(void (*fn)(void *arg))
 {
-    return pthread_key_create(&exit_key, fn) == 0;
+    exit_key_made = pthread_key_create(&exit_key, fn) == 0;
+    return exit_key_made;
 }
 
 bool os_thread_exit_arm(void *arg)
 {
     int saved = errno;
-    bool ok = pthread_setspecific(exit_key, arg) == 0;
+    bool ok = exit_key_made && pthread_setspecific(exit_key, arg) == 0;
     errno = saved;
     return ok;
 }
