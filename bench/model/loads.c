@@ -178,7 +178,7 @@ static void end(struct worker *w)
 {
     model_op_end();
     if (!w->born)
-        cache_known(tiny_self);
+        cache_known(tiny_tls.self);
     w->born = true;
     w->done++;
 }

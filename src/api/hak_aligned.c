@@ -14,7 +14,7 @@ static void *alloc(size_t n, size_t align)
 {
     size_t multiple = HAK_ALIGN_UP(HAK_MAX(n, (size_t)1), align);
     if (HAK_LIKELY(n <= SS_TINY_MAX && multiple <= mid_max && align <= SS_UNIT &&
-                   tiny_self->heap != NULL))
+                   atomic_load_explicit(&tiny_tls.self, memory_order_relaxed)->heap != NULL))
         return hak_malloc(multiple); /* such a class has no other blocks (class_of_aligned) */
     return hak_alloc(n, align, NULL);
 }

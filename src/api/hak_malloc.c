@@ -17,7 +17,8 @@
  *       large           run or mapping; and every pointer that is none of ours: abort
  *
  * Nothing here asks "set up yet?", "ended?", "NULL?", "ours?" or "counting?": tiny.h (T3) makes
- * each of those fail the one comparison there is. tests/fastpath holds it to its instructions.
+ * each of those fail the one comparison there is. tiny_enter and tiny_leave are a plain store each, so that
+ * another thread can tell whether this one is in here (T6). tests/fastpath holds it to its instructions.
  */
 #include "api/hak_slow.h"
 #include "hakmem.h"
@@ -26,15 +27,19 @@
 void *hak_malloc(size_t n)
 {
     if (HAK_LIKELY(n <= SS_STEP_MAX)) {
-        void *p = tiny_pop(tiny_bin_of(tiny_self, n));
-        if (HAK_LIKELY(p != NULL))
+        void *p = tiny_pop(tiny_bin_of(tiny_enter(), n));
+        if (HAK_LIKELY(p != NULL)) {
+            tiny_leave();
             return p;
+        }
     }
     return hak_malloc_slow(n);
 }
 
 void hak_free(void *p)
 {
-    if (HAK_UNLIKELY(!tiny_push(tiny_self, p)))
+    if (HAK_LIKELY(tiny_push(tiny_enter(), p)))
+        tiny_leave();
+    else
         hak_free_slow(p);
 }

@@ -22,7 +22,7 @@ enum { NO_CLASS = SS_NCLASS };
  * one whose exit hook has run. NULL: no memory. */
 static struct tiny_cache *cache_enter(void)
 {
-    struct tiny_cache *tc = tiny_self;
+    struct tiny_cache *tc = tiny_enter_own();
     if (HAK_LIKELY(tc->heap != NULL))
         return tc;
     if (tc == &tiny_cache_ended)
@@ -32,7 +32,8 @@ static struct tiny_cache *cache_enter(void)
 
 static void cache_leave(struct tiny_cache *tc)
 {
-    if (HAK_UNLIKELY(tc != tiny_self))
+    tiny_leave();
+    if (HAK_UNLIKELY(tc != tiny_tls.own && tc != NULL))
         tiny_park(tc);
 }
 
@@ -57,10 +58,8 @@ static unsigned class_of_aligned(size_t n, size_t align)
 static void *alloc_class(unsigned class, bool *zero)
 {
     struct tiny_cache *tc = cache_enter();
-    if (tc == NULL)
-        return NULL;
-    void *p = tiny_pop(&tc->bin[class]);
-    if (p == NULL && (p = tiny_refill(tc, class, zero)) != NULL && *zero)
+    void *p = tc != NULL ? tiny_pop(&tc->bin[class]) : NULL;
+    if (tc != NULL && p == NULL && (p = tiny_refill(tc, class, zero)) != NULL && *zero)
         ss_link(p, NULL);
     cache_leave(tc);
     return p;
@@ -110,17 +109,20 @@ void *hak_alloc(size_t n, size_t align, bool *zero)
 void *hak_malloc_slow(size_t n)
 {
     /* The common ways here: a bin that ran empty, a size above 1 KiB. */
-    struct tiny_cache *tc = tiny_self;
+    struct tiny_cache *tc = tiny_enter();
     void *p = NULL;
     if (HAK_LIKELY(n <= mid_max)) {
         unsigned class = class_of(n);
         p = tiny_pop(&tc->bin[class]);
-        if (HAK_LIKELY(p != NULL))
+        if (HAK_LIKELY(p != NULL)) {
+            tiny_leave();
             return p;
+        }
         bool zero;
         if (tc->heap != NULL)
             p = tiny_refill(tc, class, &zero);
     }
+    tiny_leave();
     if (HAK_UNLIKELY(p == NULL))
         p = hak_alloc(n, 1, NULL);
     DUE_CHECK();
@@ -159,25 +161,27 @@ static HAK_SLOW void free_rare(void *p, uint32_t word)
         return;
     }
     struct tiny_cache *tc = cache_enter();
-    if (tc != NULL) {
+    if (tc != NULL)
         free_to(tc, p, word);
-        cache_leave(tc);
-    } else {
+    cache_leave(tc);
+    if (tc == NULL)
         free_uncached(p, word);
-    }
 }
 
 void hak_free_slow(void *p)
 {
     /* The common ways here: no block at all, a full list. */
-    if (p == NULL)
-        return;
+    struct tiny_cache *tc = tiny_enter();
     uint32_t word = ss_word(p);
-    struct tiny_cache *tc = tiny_self;
-    if (HAK_LIKELY(ss_word_heap(word) != 0 && tc->heap != NULL))
+    if (HAK_LIKELY(ss_word_heap(word) != 0 && tc->heap != NULL)) {
         free_to(tc, p, word);
-    else
+        tiny_leave();
+    } else {
+        tiny_leave();
+        if (p == NULL)
+            return;
         free_rare(p, word);
+    }
     DUE_CHECK();
 }
 

@@ -146,8 +146,10 @@ size_t hak_purge(void)
 {
     if (!hak_init())
         return 0;
-    if (tiny_self->heap != NULL)
-        tiny_flush(tiny_self);
+    struct tiny_cache *own = tiny_enter_own();
+    if (own->heap != NULL)
+        tiny_flush(own);
+    tiny_leave();
     return policy_reclaim();
 }
 

@@ -14,6 +14,10 @@
 #    define HAK_CFG_DEBUG 0 /* 0: release, 1: assertions, 2: whole-structure validators too */
 #endif
 
+#ifndef HAK_CFG_TSAN
+#    define HAK_CFG_TSAN 0 /* 1: run by the thread sanitizer */
+#endif
+
 #define HAK_LIKELY(x)   __builtin_expect(!!(x), 1)
 #define HAK_UNLIKELY(x) __builtin_expect(!!(x), 0)
 #if HAK_CFG_DEBUG

@@ -74,6 +74,10 @@ bool os_is_libc(const void *code);
 /* Another one in a child of fork and in one of vfork, which uses our memory. */
 int os_process(void);
 
+/* Have every CPU that runs a thread of this process pass a full barrier: what they stored before is
+ * seen after, and the other way round. false: the system has no such thing, ever. */
+bool os_barrier(void);
+
 /* Sleep while *word is value, ns at most (UINT64_MAX: as long as it takes), or shorter; wake all. */
 void os_sleep(_Atomic uint32_t *word, uint32_t value, uint64_t ns);
 void os_wake(_Atomic uint32_t *word);

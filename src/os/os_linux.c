@@ -13,6 +13,7 @@
 #include <gnu/libc-version.h>
 #include <limits.h>
 #include <linux/futex.h>
+#include <linux/membarrier.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -419,6 +420,17 @@ bool os_is_libc(const void *code)
 int os_process(void)
 {
     return getpid();
+}
+
+bool os_barrier(void)
+{
+    int saved = errno;
+    /* EPERM: not registered yet, or no more, in the child of a fork. */
+    bool ok = syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0) == 0 ||
+              (syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) == 0 &&
+               syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0) == 0);
+    errno = saved;
+    return ok;
 }
 
 static void futex(_Atomic uint32_t *word, int op, uint32_t value, const struct timespec *most)

@@ -49,27 +49,31 @@ static void due_set_off(void)
     due_set(atomic_load_explicit(&batch.threshold, memory_order_relaxed), batch.decay_ns > 0);
 }
 
-/* Returns the sum that stays the same while nobody allocates or frees. */
-static uint64_t tick(void)
+/* Returns whether later ticks will find nothing that this one did not, if nobody works meanwhile. */
+static bool tick(void)
 {
+    static uint64_t ops; /* [the thread's, or tick_lock] */
     struct ss_tick t;
     policy_limit_tick();
     tiny_flush_parked(batch.decay_ns);
+    bool pending = tiny_flush_idle(SS_DECAY_TICKS);
     ss_tick(&t);
     if (t.refused && !atomic_exchange_explicit(&batch.warned, true, memory_order_relaxed))
         hak_log(HAK_LOG_WARN, "purge: the system refuses to take memory back; it is kept");
-    return t.ops;
+    bool quiet = !pending && t.ops == ops;
+    ops = t.ops;
+    return quiet;
 }
 
 /* ---- The thread. ---- */
 
 /* Whoever works in the last moments before the sleep is noticed by the last tick, or pokes. */
-static void sleep_until_due(uint64_t ops)
+static void sleep_until_due(void)
 {
     uint32_t pokes = atomic_load(&batch.pokes);
     size_t threshold = atomic_load_explicit(&batch.threshold, memory_order_relaxed);
     due_set(HAK_MAX(threshold / 8, (size_t)SS_UNIT), true);
-    if (tick() == ops) {
+    if (tick()) {
         atomic_store(&batch.state, ASLEEP);
         while (atomic_load(&batch.state) == ASLEEP && atomic_load(&batch.pokes) == pokes)
             os_sleep(&batch.state, ASLEEP, UINT64_MAX);
@@ -80,16 +84,13 @@ static void sleep_until_due(uint64_t ops)
 
 static void background(void)
 {
-    uint64_t ops = 0;
     for (unsigned quiet = 0;;) {
-        uint64_t before = ops;
-        ops = tick();
-        quiet = ops == before ? quiet + 1 : 0;
-        if (quiet > SS_DECAY_TICKS + 1) {
-            sleep_until_due(ops);
+        os_sleep(&batch.state, AWAKE, tick_ns());
+        quiet = tick() ? quiet + 1 : 0;
+        if (quiet > SS_DECAY_TICKS) {
+            sleep_until_due();
             quiet = 0;
         }
-        os_sleep(&batch.state, AWAKE, tick_ns());
     }
 }
 
@@ -116,12 +117,11 @@ static void tick_if_time(void)
     if (!os_lock_try(&batch.tick_lock))
         return;
     uint64_t now = os_now_ns();
-    bool time = now - batch.ticked_ns >= tick_ns();
-    if (time)
+    if (now - batch.ticked_ns >= tick_ns()) {
         batch.ticked_ns = now;
-    os_unlock(&batch.tick_lock);
-    if (time)
         (void)tick();
+    }
+    os_unlock(&batch.tick_lock);
 }
 
 void policy_due(const void *caller)

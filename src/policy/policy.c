@@ -61,5 +61,6 @@ void policy_init_bins(void)
 size_t policy_reclaim(void)
 {
     tiny_flush_parked(0);
+    (void)tiny_flush_idle(0);
     return ss_purge();
 }

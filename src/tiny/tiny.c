@@ -272,6 +272,14 @@ static uint32_t bin_mark(const struct tiny_cache *tc, unsigned class)
            room_left(bin) << 20;
 }
 
+uint32_t tiny_mark(const struct tiny_cache *tc)
+{
+    uint32_t mark = tc->ticks;
+    for (unsigned c = 0; c < SS_NCLASS; c++)
+        mark = mark * 31 + bin_mark(tc, c);
+    return mark;
+}
+
 /* What is idle decays. A bin that has not moved since the last sweep is emptied: a few cached
  * blocks of a class that went out of use would hold as many slabs. One that moved gives up the
  * spare lists it did without (Bonwick & Adams' working set of a depot), and, where it did without

@@ -5,7 +5,7 @@
  * Sits on:   superslab (blocks come from ss_refill and go to ss_flush or ss_send_home).
  * Used by:   policy, api.
  *
- *   tiny_self (TLS) --> tiny_cache
+ *   tiny_tls.self --> tiny_cache
  *                       +-----------------------------+
  *                       | tag: heap id << 12          |
  *                       +-----------------------------+      block    block
@@ -35,15 +35,22 @@
  *   T2  room: how many more blocks tiny_push may add, times TINY_ROOM_ONE. What one refill brings
  *       may be longer than the capacity (a slab's whole free list): it is kept, and as many may
  *       come back until the bin runs empty; then the capacity holds again.
- *   T3  tiny_self is never NULL. A thread not set up, or ended, points to a cache of zeros: every
- *       list is empty, no bin has room.
+ *   T3  tiny_tls.self is never NULL. A thread not set up, or ended, or whose cache is lent, points to
+ *       a cache of zeros: every list is empty, no bin has room.
  *   T4  parcel[i]: lists of one heap's blocks, not this cache's heap's; open: count blocks of the
  *       heap and class in word.
  *   T5  spares: blocks in the lists on the stack at spare. What is on stacks beyond one full list a
  *       class stays within what all caches together may borrow.
  *
- * Concurrency: a cache is touched by its thread alone, or, while parked, under its list's lock or by
- * the one who took it off the list.
+ *   T6  between tiny_enter and tiny_leave a thread is busy; outside it holds nothing of a cache in
+ *       registers.
+ *
+ * Concurrency: a cache is touched by its thread alone; or, while parked, under its list's lock or by
+ * the one who took it off the list; or, while lent, by whoever holds its lock. To borrow the cache of a
+ * thread that may be asleep: take the lock, point the thread's `self` elsewhere, have every CPU pass a
+ * barrier, and look whether the thread is busy. If not, its next operation will see the new `self`,
+ * and wait for the lock. The thread itself pays for this with two plain stores (the asymmetric form of
+ * Dekker's algorithm: Dice, Huang, Yang, "Asymmetric Dekker Synchronization", 2001).
  */
 #ifndef HAK_TINY_H
 #define HAK_TINY_H
@@ -87,17 +94,22 @@ struct tiny_cache {
     _Alignas(HAK_LINE) struct tiny_bin bin[SS_NCLASS];
     struct tiny_bin remote[SS_NCLASS]; /* spare is not used */
     /* Slow paths only. */
-    uint32_t cap[SS_NCLASS];        /* blocks a list may hold */
-    uint32_t full[SS_NCLASS];       /* blocks in the list when its room is 0 */
-    uint32_t mark[SS_NCLASS];       /* of the bin, at the last sweep */
-    bool moved[SS_NCLASS];          /* ran full or empty since then */
-    bool missed[SS_NCLASS];         /* had to ask the heap since then */
-    uint32_t spares[SS_NCLASS];     /* T5 */
-    uint32_t spares_low[SS_NCLASS]; /* fewest since the last sweep */
-    uint16_t spares_max[SS_NCLASS]; /* full lists the stack may hold */
-    size_t spare_bytes;             /* in all stacks */
-    size_t quota;                   /* bytes borrowed for them beyond one list a class */
-    struct tiny_cache *all;         /* every cache there is */
+    uint32_t cap[SS_NCLASS];          /* blocks a list may hold */
+    uint32_t full[SS_NCLASS];         /* blocks in the list when its room is 0 */
+    uint32_t mark[SS_NCLASS];         /* of the bin, at the last sweep */
+    bool moved[SS_NCLASS];            /* ran full or empty since then */
+    bool missed[SS_NCLASS];           /* had to ask the heap since then */
+    uint32_t spares[SS_NCLASS];       /* T5 */
+    uint32_t spares_low[SS_NCLASS];   /* fewest since the last sweep */
+    uint16_t spares_max[SS_NCLASS];   /* full lists the stack may hold */
+    size_t spare_bytes;               /* in all stacks */
+    size_t quota;                     /* bytes borrowed for them beyond one list a class */
+    struct tiny_cache *all;           /* [const] every cache there is */
+    struct os_lock lock;              /* held by who has borrowed it */
+    _Atomic(struct tiny_tls *) owner; /* NULL: no thread's; cleared under the lock only */
+    uint32_t idle_mark;               /* of all bins, when last looked at */
+    uint32_t idle_ticks;              /* since it changed */
+    bool idle_flushed;                /* emptied since then */
     /* [its list's lock] Away from what the thread writes: neighbours on the list do too. */
     _Alignas(HAK_LINE) struct tiny_cache *next, *prev; /* parked list, circular */
     uint64_t parked_ns;                                /* since when; 0: not on a list */
@@ -121,9 +133,39 @@ extern struct tiny_params tiny_params;
  * policy with the parameters. */
 extern _Alignas(HAK_LINE) _Atomic int64_t tiny_quota;
 
+struct tiny_tls {
+    _Atomic(struct tiny_cache *) self; /* T3 */
+    _Atomic uint32_t busy;             /* T6 */
+    struct tiny_cache *own;            /* what self is, unless it is lent */
+};
+extern HAK_HIDDEN HAK_TLS struct tiny_tls tiny_tls;
+
 extern const struct tiny_cache tiny_cache_none;  /* T3: not set up */
 extern const struct tiny_cache tiny_cache_ended; /* T3: the thread's exit hook has run */
-extern HAK_HIDDEN HAK_TLS struct tiny_cache *tiny_self;
+extern const struct tiny_cache tiny_cache_lent;  /* T3: somebody else is at work in it */
+
+/* os_barrier gives the order between busy and self; but the thread sanitizer does not know it. */
+#if HAK_CFG_TSAN
+#    define TINY_ACQUIRE memory_order_acquire
+#    define TINY_RELEASE memory_order_release
+#else
+#    define TINY_ACQUIRE memory_order_relaxed
+#    define TINY_RELEASE memory_order_relaxed
+#endif
+
+/* Begin and end an operation of the calling thread's (T6). Nothing in between may fork. */
+HAK_FAST struct tiny_cache *tiny_enter(void)
+{
+    atomic_store_explicit(&tiny_tls.busy, 1, memory_order_relaxed);
+    atomic_signal_fence(memory_order_seq_cst);
+    return atomic_load_explicit(&tiny_tls.self, TINY_ACQUIRE);
+}
+
+HAK_FAST void tiny_leave(void)
+{
+    atomic_signal_fence(memory_order_release);
+    atomic_store_explicit(&tiny_tls.busy, 0, TINY_RELEASE);
+}
 
 /* Register the thread-exit hook. Once, before the first attach. */
 void tiny_init(void);
@@ -139,18 +181,26 @@ HAK_NOINLINE void tiny_give(struct tiny_cache *tc, unsigned class, void *p);
 HAK_NOINLINE void tiny_give_remote(struct tiny_cache *tc, unsigned class, void *p);
 /* Empty every list of tc. */
 void tiny_flush(struct tiny_cache *tc);
+/* A number that changes when tc's lists do. */
+uint32_t tiny_mark(const struct tiny_cache *tc);
 
 /* ---- Life of caches. ---- */
 
-/* Give the calling thread a cache and return it. NULL: no memory. Parked ones first, filled as they
+/* Give the calling thread a cache and return it, entered. NULL: no memory. Parked ones first, filled as they
  * are; of those the one that was parked last on this CPU, which has their blocks at hand. */
 struct tiny_cache *tiny_attach(void);
 /* Take a cache without making it the thread's, for a thread that has none any more; and put one
  * back, filled, in O(1). */
 struct tiny_cache *tiny_borrow(void);
 void tiny_park(struct tiny_cache *tc);
+/* Enter, wherever the thread's cache is: if it is lent, wait for it. */
+struct tiny_cache *tiny_enter_own(void);
 /* Empty the caches that have been parked for older_ns. */
 void tiny_flush_parked(uint64_t older_ns);
+/* A tick has passed: empty the caches of threads that have been idle for `ticks` of them; 0: of all
+ * threads that are not in malloc or free right now. Not the calling thread's own. Returns whether
+ * there are caches that a later tick may empty. */
+bool tiny_flush_idle(unsigned ticks);
 unsigned tiny_ncaches(void);
 /* Bytes in the calling thread's cache and in the parked ones: those that may be looked at. */
 size_t tiny_cached_bytes(void);

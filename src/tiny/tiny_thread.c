@@ -14,7 +14,8 @@
 
 const struct tiny_cache tiny_cache_none;
 const struct tiny_cache tiny_cache_ended;
-HAK_TLS struct tiny_cache *tiny_self = (struct tiny_cache *)&tiny_cache_none;
+const struct tiny_cache tiny_cache_lent;
+HAK_TLS struct tiny_tls tiny_tls = {.self = (struct tiny_cache *)&tiny_cache_none};
 
 static const unsigned ANY_NODE = UINT_MAX;
 
@@ -136,8 +137,13 @@ struct tiny_cache *tiny_attach(void)
 {
     struct tiny_cache *tc = tiny_borrow();
     if (tc != NULL) {
-        tiny_self = tc; /* first: arming the hook may call malloc */
+        (void)tiny_enter();
+        tiny_tls.own = tc;
+        atomic_store_explicit(&tiny_tls.self, tc, memory_order_relaxed);
+        atomic_store_explicit(&tc->owner, &tiny_tls,
+                              memory_order_release); /* may be lent now */
         (void)os_thread_exit_arm(tc);
+        tc = tiny_enter_own(); /* that malloc has left */
     }
     return tc;
 }
@@ -204,8 +210,113 @@ void tiny_park(struct tiny_cache *tc)
 
 static void thread_exit(void *arg)
 {
-    tiny_self = (struct tiny_cache *)&tiny_cache_ended;
-    tiny_park(arg);
+    struct tiny_cache *tc = arg;
+    os_lock(&tc->lock); /* it may be lent */
+    atomic_store_explicit(&tc->owner, NULL, memory_order_relaxed);
+    tiny_tls.own = NULL;
+    atomic_store_explicit(&tiny_tls.self, (struct tiny_cache *)&tiny_cache_ended,
+                          memory_order_relaxed);
+    os_unlock(&tc->lock);
+    tiny_park(tc);
+}
+
+/* ---- Lending: another thread empties the cache of one that sleeps (T6). ---- */
+
+struct tiny_cache *tiny_enter_own(void)
+{
+    struct tiny_cache *tc = tiny_enter();
+    while (HAK_UNLIKELY(tc == &tiny_cache_lent)) {
+        os_lock(&tiny_tls.own->lock); /* until whoever has it gives it back */
+        os_unlock(&tiny_tls.own->lock);
+        tc = tiny_enter();
+    }
+    return tc;
+}
+
+static struct tiny_tls *owner_of(const struct tiny_cache *tc)
+{
+    return atomic_load_explicit(&tc->owner, memory_order_acquire);
+}
+
+static void self_set(struct tiny_cache *tc, const struct tiny_cache *self)
+{
+    atomic_store_explicit(&owner_of(tc)->self, (struct tiny_cache *)self, memory_order_release);
+}
+
+/* Ask for a cache, unless it is nobody's or somebody else has it. One that was emptied is looked at
+ * every few ticks only. */
+static bool lend_begin(struct tiny_cache *tc, unsigned ticks)
+{
+    if (tc == tiny_tls.own || !os_lock_try(&tc->lock))
+        return false;
+    if (owner_of(tc) != NULL &&
+        (ticks == 0 || !tc->idle_flushed || ++tc->idle_ticks % SS_DECAY_TICKS == 0)) {
+        self_set(tc, &tiny_cache_lent);
+        return true;
+    }
+    os_unlock(&tc->lock);
+    return false;
+}
+
+static void lend_end(struct tiny_cache *tc)
+{
+    self_set(tc, tc);
+    os_unlock(&tc->lock);
+}
+
+static bool lent_is_idle(struct tiny_cache *tc, unsigned ticks)
+{
+    if (atomic_load_explicit(&owner_of(tc)->busy, memory_order_acquire) != 0)
+        return false;
+    uint32_t mark = tiny_mark(tc);
+    if (mark != tc->idle_mark) {
+        tc->idle_mark = mark;
+        tc->idle_ticks = 0;
+        tc->idle_flushed = false;
+    } else if (!tc->idle_flushed) {
+        tc->idle_ticks++;
+    }
+    return ticks == 0 || (!tc->idle_flushed && tc->idle_ticks >= ticks);
+}
+
+/* A few at a time, from *next on: whoever wakes up meanwhile waits for them. */
+static bool flush_idle_some(struct tiny_cache **next, unsigned ticks)
+{
+    enum { SOME = 16 };
+    struct tiny_cache *lent[SOME];
+    unsigned n = 0, idle = 0;
+    bool pending = false;
+    for (; *next != NULL && n < SOME; *next = (*next)->all) {
+        if (lend_begin(*next, ticks))
+            lent[n++] = *next;
+    }
+    bool ok = n > 0 && os_barrier();
+    for (unsigned i = 0; i < n; i++) {
+        if (ok && lent_is_idle(lent[i], ticks)) {
+            lent[idle++] = lent[i];
+        } else {
+            pending |= ok && !lent[i]->idle_flushed;
+            lend_end(lent[i]);
+        }
+    }
+    for (unsigned i = 0; i < idle; i++) {
+        tiny_flush(lent[i]);
+        lent[i]->idle_mark = tiny_mark(lent[i]);
+        lent[i]->idle_flushed = true;
+        lend_end(lent[i]);
+    }
+    return pending;
+}
+
+bool tiny_flush_idle(unsigned ticks)
+{
+    bool pending = false;
+    os_lock(&all_lock);
+    struct tiny_cache *next = all_caches; /* the list only grows, in front */
+    os_unlock(&all_lock);
+    while (next != NULL)
+        pending |= flush_idle_some(&next, ticks);
+    return pending;
 }
 
 void tiny_init(void)
@@ -245,7 +356,9 @@ static size_t cache_bytes(const struct tiny_cache *tc)
 
 size_t tiny_cached_bytes(void)
 {
-    size_t bytes = tiny_self->heap != NULL ? cache_bytes(tiny_self) : 0;
+    const struct tiny_cache *own = tiny_enter_own();
+    size_t bytes = own->heap != NULL ? cache_bytes(own) : 0;
+    tiny_leave();
     for (unsigned i = 0; i < nparks(); i++) {
         os_lock(&park[i].lock);
         const struct tiny_cache *head = parked_head(&park[i], false), *tc = head;
@@ -260,6 +373,8 @@ size_t tiny_cached_bytes(void)
 
 void tiny_fork_prepare(void)
 {
+    if (tiny_tls.own != NULL)
+        os_lock_fork(&tiny_tls.own->lock); /* if it is lent, until it is back */
     os_lock_fork(&all_lock);
     for (unsigned i = 0; i < nparks(); i++)
         os_lock_fork(&park[i].lock);
@@ -270,6 +385,8 @@ void tiny_fork_end(void)
     for (unsigned i = nparks(); i > 0; i--)
         os_lock_fork_end(&park[i - 1].lock);
     os_lock_fork_end(&all_lock);
+    if (tiny_tls.own != NULL)
+        os_lock_fork_end(&tiny_tls.own->lock);
 }
 
 /* Blocks in the lists stay "out" of their slabs for good: lost to the child, but harmless. */
@@ -291,7 +408,11 @@ static void cache_abandon(struct tiny_cache *tc)
 void tiny_fork_child(void)
 {
     for (struct tiny_cache *tc = all_caches; tc != NULL; tc = tc->all) {
-        if (tc != tiny_self && tc->parked_ns == 0)
+        if (tc == tiny_tls.own)
+            continue;
+        atomic_store_explicit(&tc->lock.word, OS_LOCK_FREE, memory_order_relaxed);
+        atomic_store_explicit(&tc->owner, NULL, memory_order_relaxed);
+        if (tc->parked_ns == 0)
             cache_abandon(tc);
     }
 }

@@ -78,12 +78,12 @@ class TheAllocator(unittest.TestCase):
                 every, _ = model.total(one, ["malloc", "free", "birth"], [])
                 self.assertGreaterEqual(every, n * OPS[load], f"{load} at {n} threads")
 
-    def test_a_thread_is_born_and_dies_under_at_most_a_lock_and_a_bit(self):
+    def test_a_thread_is_born_under_a_lock_and_a_bit_and_dies_under_one_more(self):
         for n, one in self.runs["churn"].items():
-            for kind in ("birth", "death"):
+            for kind, most in (("birth", 2), ("death", 3)):  # its cache may be lent when it dies
                 count, locks = model.total(one, [kind], ["locks"])
                 self.assertGreaterEqual(count, n)
-                self.assertLess(locks / count, 2, f"{kind} at {n} threads")
+                self.assertLess(locks / count, most, f"{kind} at {n} threads")
 
     def test_moved_lines_are_put_down_to_what_they_are(self):
         for load, runs in self.runs.items():

@@ -151,8 +151,8 @@ static void one_walk(void *arg)
     load();
     load();
     REQUIRE(shadow_count(&shadow) == 0);
-    if (tiny_self->heap != NULL)
-        tiny_validate(tiny_self);
+    if (tiny_tls.self->heap != NULL)
+        tiny_validate(tiny_tls.self);
     ss_validate();
     struct large_stats s;
     large_stats(&s);

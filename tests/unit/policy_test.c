@@ -4,7 +4,9 @@
  */
 #include "policy/policy.h"
 
+#include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/hak_opt.h"
 #include "large/large.h"
@@ -117,6 +119,73 @@ UNIT_TEST(reclaim_collects_parked_caches_queues_slabs_pools_and_runs)
     ss_validate();
 }
 
+/* ---- Batch. ---- */
+
+static const void *program(void)
+{
+    return (const void *)(uintptr_t)program; /* code that is not the C library's */
+}
+
+UNIT_TEST(the_thread_starts_for_bytes_and_not_for_the_c_library)
+{
+    start_with(NULL, NULL);
+    ss_due = SS_DUE_OPS; /* a process of one thread: that is no reason */
+    policy_due(program());
+    ss_due = SS_DUE_BYTES;
+    policy_due((const void *)(uintptr_t)abort);
+    REQUIRE(fake_os_calls(FAKE_OS_THREAD_START) == 0 && ss_due == 0);
+    fake_os_fail(FAKE_OS_THREAD_START, 1, FAKE_OS_FOREVER);
+    ss_due = SS_DUE_BYTES;
+    policy_due(program());
+    REQUIRE(fake_os_calls(FAKE_OS_THREAD_START) == 1);
+}
+
+/* Refused once, it is not asked for again: slow paths do the work. */
+UNIT_TEST(without_a_thread_slow_paths_tick)
+{
+    start_with("HAKMEM_DECAY_MS=80", NULL);
+    bool zero;
+    void *run = ss_run_alloc(400, SS_UNIT, &zero);
+    ss_run_free(run);
+    fake_os_fail(FAKE_OS_THREAD_START, 1, FAKE_OS_FOREVER);
+    for (unsigned i = 0; unit_region().dirty_bytes > 0; i++) {
+        REQUIRE(i < 5000);
+        ss_due = SS_DUE_BYTES;
+        policy_due(program());
+        nanosleep(&(struct timespec){0, 1000000}, NULL);
+    }
+    REQUIRE(fake_os_calls(FAKE_OS_THREAD_START) == 1);
+    ss_validate();
+}
+
+UNIT_TEST(without_decay_memory_goes_back_at_once)
+{
+    start_with("HAKMEM_DECAY_MS=0", NULL);
+    bool zero;
+    ss_run_free(ss_run_alloc(40, SS_UNIT, &zero));
+    REQUIRE(ss_due == 0); /* below the threshold */
+    ss_run_free(ss_run_alloc(400, SS_UNIT, &zero));
+    REQUIRE(ss_due == SS_DUE_BYTES);
+    policy_due(program());
+    REQUIRE(unit_region().dirty_bytes == 0 && fake_os_calls(FAKE_OS_THREAD_START) == 0);
+}
+
+UNIT_TEST(a_thread_that_started_sleeps_when_all_has_gone_back_and_wakes_up_again)
+{
+    start_with("HAKMEM_DECAY_MS=80", NULL);
+    bool zero;
+    for (unsigned round = 0; round < 3; round++) {
+        ss_run_free(ss_run_alloc(400, SS_UNIT, &zero));
+        REQUIRE(round > 0 || ss_due == SS_DUE_BYTES);
+        policy_due(program());
+        for (unsigned i = 0; unit_region().dirty_bytes > 0 || !ss_params.due_ops; i++) {
+            REQUIRE(i < 20000); /* armed again: it is about to sleep */
+            nanosleep(&(struct timespec){0, 1000000}, NULL);
+        }
+    }
+    REQUIRE(fake_os_calls(FAKE_OS_THREAD_START) == 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -125,6 +194,11 @@ int main(void)
         cmocka_unit_test(options_reach_their_tiers),
         cmocka_unit_test(bins_keep_to_their_byte_budget_in_every_mode),
         cmocka_unit_test(reclaim_collects_parked_caches_queues_slabs_pools_and_runs),
+        cmocka_unit_test(the_thread_starts_for_bytes_and_not_for_the_c_library),
+        cmocka_unit_test(without_a_thread_slow_paths_tick),
+        cmocka_unit_test(without_decay_memory_goes_back_at_once),
+        cmocka_unit_test(
+            a_thread_that_started_sleeps_when_all_has_gone_back_and_wakes_up_again),
     };
     return cmocka_run_group_tests_name("policy", tests, NULL, NULL);
 }

@@ -123,7 +123,7 @@ UNIT_TEST(what_was_pushed_last_is_popped_first)
 UNIT_TEST(a_thread_without_a_cache_has_empty_bins_and_takes_no_block)
 {
     tiny_start(false, 64, 8);
-    REQUIRE(tiny_self == &tiny_cache_none); /* T3 */
+    REQUIRE(tiny_tls.self == &tiny_cache_none); /* T3 */
     for (unsigned c = 0; c < SS_NCLASS; c++)
         REQUIRE(tiny_pop((struct tiny_bin *)&tiny_cache_none.bin[c]) == NULL);
     struct tiny_cache *tc = tiny_borrow();
@@ -724,7 +724,7 @@ static void *kept;
 static void *live_and_die(void *unused)
 {
     struct tiny_cache *tc = tiny_attach();
-    REQUIRE(tc != NULL && tiny_self == tc);
+    REQUIRE(tc != NULL && tiny_tls.self == tc);
     seen = tc;
     void *p[20];
     for (unsigned i = 0; i < 20; i++)
@@ -911,11 +911,11 @@ UNIT_TEST(a_thread_without_memory_for_a_cache_gets_none_and_later_one)
     fake_os_fail(FAKE_OS_ANY, 1, FAKE_OS_FOREVER);
     while (ss_meta_alloc(64) != NULL) { /* what the start brought */
     }
-    REQUIRE(tiny_attach() == NULL && tiny_self == &tiny_cache_none);
+    REQUIRE(tiny_attach() == NULL && tiny_tls.self == &tiny_cache_none);
     REQUIRE(tiny_borrow() == NULL);
     fake_os_reset();
     struct tiny_cache *tc = tiny_attach();
-    REQUIRE(tc != NULL && tiny_self == tc);
+    REQUIRE(tc != NULL && tiny_tls.self == tc);
 }
 
 UNIT_TEST(refill_without_memory_leaves_the_bin_empty_and_works_later)
