@@ -55,9 +55,12 @@ static bool tick(void)
     static uint64_t ops; /* [the thread's, or tick_lock] */
     struct ss_tick t;
     policy_limit_tick();
-    tiny_flush_parked(batch.decay_ns);
-    bool pending = tiny_flush_idle(SS_DECAY_TICKS);
+    bool pressure = ss_pressure(); /* then nothing is waited for */
+    tiny_flush_parked(pressure ? 0 : batch.decay_ns);
+    bool pending = tiny_flush_idle(pressure ? 1 : SS_DECAY_TICKS);
     ss_tick(&t);
+    if (pressure)
+        (void)ss_purge();
     if (t.refused && !atomic_exchange_explicit(&batch.warned, true, memory_order_relaxed))
         hak_log(HAK_LOG_WARN, "purge: the system refuses to take memory back; it is kept");
     bool quiet = !pending && t.ops == ops;

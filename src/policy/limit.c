@@ -21,12 +21,13 @@ enum {
 
 static struct {
     _Atomic unsigned speed;
-    _Atomic uint64_t next_ns; /* of the next look at a tick */
-    struct os_lock lock;      /* only ever tried */
-    struct os_cgroup cgroup;  /* [lock] */
-    bool sought;              /* [lock] */
-    struct os_pressure stall; /* [lock] at the last look */
-    uint64_t looked_ns;       /* [lock] 0: never */
+    _Atomic uint64_t pressures; /* of ss_held_stats, answered */
+    _Atomic uint64_t next_ns;   /* of the next look at a tick */
+    struct os_lock lock;        /* only ever tried */
+    struct os_cgroup cgroup;    /* [lock] */
+    bool sought;                /* [lock] */
+    struct os_pressure stall;   /* [lock] at the last look */
+    uint64_t looked_ns;         /* [lock] 0: never */
 } limit = {.speed = 1};
 
 /* ---- Arithmetic. ---- */
@@ -169,17 +170,24 @@ static void look(void)
                 (size_t)(soft != NONE ? soft : 0), (size_t)(hard != NONE ? hard : 0));
 }
 
+/* When pressure sets in, all that is free anywhere; while it lasts, what has come free since. */
 static void give_up(void)
 {
-    if (ss_pressure())
+    struct ss_held_stats s;
+    if (!ss_pressure())
+        return;
+    ss_held_stats(&s);
+    if (atomic_exchange_explicit(&limit.pressures, s.pressures, memory_order_relaxed) !=
+        s.pressures)
         (void)policy_reclaim();
+    else
+        (void)ss_purge();
 }
 
 void policy_limit_tick(void)
 {
     if (os_now_ns() >= atomic_load_explicit(&limit.next_ns, memory_order_relaxed))
         look();
-    give_up();
 }
 
 void policy_limit_due(void)

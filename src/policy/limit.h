@@ -20,7 +20,7 @@
 
 /* From hak_opt to ss_limits. */
 void limit_init(void);
-/* A tick of the clock: look if it is time, and keep nothing under pressure. */
+/* A tick of the clock: look if it is time. */
 void policy_limit_tick(void);
 /* SS_DUE_LIMIT is raised: look if enough is held, and give up what is free under pressure. */
 HAK_SLOW void policy_limit_due(void);

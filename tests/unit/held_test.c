@@ -246,7 +246,7 @@ UNIT_TEST(what_the_limit_refuses_costs_nothing)
     bool zero;
     struct ss_chain chain;
     bool grew;
-    struct ss_heap *h = tiny_self->heap;
+    struct ss_heap *h = tiny_tls.own->heap;
     ss_limits_set(ss_held_bytes(), SIZE_MAX, SIZE_MAX);
     size_t held_before = ss_held_bytes();
     REQUIRE(ss_run_alloc(1, SS_UNIT, &zero) == NULL);

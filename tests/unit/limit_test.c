@@ -251,17 +251,17 @@ UNIT_TEST(pressure_empties_caches_and_keeps_them_small_until_it_ends)
             hak_free(block[i]);
     }
     unsigned class = ss_class_of(64);
-    REQUIRE(tiny_cached_bytes() > 64 * KIB && tiny_self->cap[class] > 32);
+    REQUIRE(tiny_cached_bytes() > 64 * KIB && tiny_tls.own->cap[class] > 32);
     void *big = hak_malloc(70 * MIB);
     REQUIRE(ss_pressure());
     for (unsigned i = 0; i < 20000; i++)
         block[i] = hak_malloc(64);
     for (unsigned i = 0; i < 20000; i++)
         hak_free(block[i]);
-    REQUIRE(tiny_self->squeezed && tiny_self->cap[class] <= 32 &&
+    REQUIRE(tiny_tls.own->squeezed && tiny_tls.own->cap[class] <= 32 &&
             tiny_cached_bytes() < 16 * KIB);
-    tiny_validate(tiny_self);
-    REQUIRE(unit_region().dirty_bytes + unit_heap(tiny_self->heap).dirty_bytes <= 2 * MIB);
+    tiny_validate(tiny_tls.own);
+    REQUIRE(unit_region().dirty_bytes + unit_heap(tiny_tls.own->heap).dirty_bytes <= 2 * MIB);
     hak_free(big);
     REQUIRE(!ss_pressure());
     for (unsigned round = 0; round < 10; round++) {
@@ -270,8 +270,8 @@ UNIT_TEST(pressure_empties_caches_and_keeps_them_small_until_it_ends)
         for (unsigned i = 0; i < 20000; i++)
             hak_free(block[i]);
     }
-    REQUIRE(!tiny_self->squeezed && tiny_self->cap[class] > 32);
-    tiny_validate(tiny_self);
+    REQUIRE(!tiny_tls.own->squeezed && tiny_tls.own->cap[class] > 32);
+    tiny_validate(tiny_tls.own);
     ss_validate();
 }
 
@@ -280,7 +280,7 @@ static void fixed_caches_body(void *unused)
     start_with("HAKMEM_LIMIT_SOFT=64M", "HAKMEM_ACE_ENABLED=0");
     unsigned class = ss_class_of(64);
     hak_free(hak_malloc(64));
-    uint32_t cap = tiny_self->cap[class];
+    uint32_t cap = tiny_tls.own->cap[class];
     REQUIRE(cap == tiny_params.cap_max[class]);
     static void *block[20000];
     for (unsigned round = 0; round < 2; round++) {
@@ -289,10 +289,10 @@ static void fixed_caches_body(void *unused)
             block[i] = hak_malloc(64);
         for (unsigned i = 0; i < 20000; i++)
             hak_free(block[i]);
-        REQUIRE(round == 0 ? tiny_self->cap[class] < cap : tiny_self->cap[class] == cap);
+        REQUIRE(round == 0 ? tiny_tls.own->cap[class] < cap : tiny_tls.own->cap[class] == cap);
         hak_free(big);
     }
-    tiny_validate(tiny_self);
+    tiny_validate(tiny_tls.own);
 }
 
 static void caches_that_do_not_adapt_shrink_and_come_back(void **state)
