@@ -335,4 +335,6 @@ void ss_validate(void)
     os_lock(&ss_region.lock);
     ss_runs_validate();
     os_unlock(&ss_region.lock);
+    HAK_CHECK(ss_held_bytes() >= ss_held_walk(),
+              "superslab: less counted than is held"); /* S8 */
 }

@@ -165,7 +165,7 @@ UNIT_TEST(without_decay_memory_goes_back_at_once)
     ss_run_free(ss_run_alloc(40, SS_UNIT, &zero));
     REQUIRE(ss_due == 0); /* below the threshold */
     ss_run_free(ss_run_alloc(400, SS_UNIT, &zero));
-    REQUIRE(ss_due == SS_DUE_BYTES);
+    REQUIRE((ss_due & SS_DUE_BYTES) != 0);
     policy_due(program());
     REQUIRE(unit_region().dirty_bytes == 0 && fake_os_calls(FAKE_OS_THREAD_START) == 0);
 }
@@ -176,7 +176,7 @@ UNIT_TEST(a_thread_that_started_sleeps_when_all_has_gone_back_and_wakes_up_again
     bool zero;
     for (unsigned round = 0; round < 3; round++) {
         ss_run_free(ss_run_alloc(400, SS_UNIT, &zero));
-        REQUIRE(round > 0 || ss_due == SS_DUE_BYTES);
+        REQUIRE(round > 0 || (ss_due & SS_DUE_BYTES) != 0);
         policy_due(program());
         for (unsigned i = 0; unit_region().dirty_bytes > 0 || !ss_params.due_ops; i++) {
             REQUIRE(i < 20000); /* armed again: it is about to sleep */
