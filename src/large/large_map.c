@@ -44,6 +44,7 @@ static bool grow(void)
     struct entry *new = os_map(table_bytes(entries), os_page_size());
     if (new == NULL)
         return false;
+    os_name_records(new, table_bytes(entries));
     table = new;
     capacity = entries;
     for (size_t i = 0; i < old_capacity; i++) {
