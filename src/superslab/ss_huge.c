@@ -53,17 +53,19 @@ void ss_huge_reserved(char *addr, size_t bytes)
         refuse(on ? HAK_LOG_WARN : HAK_LOG_INFO);
 }
 
-void ss_huge_note_locked(size_t units)
-{
-    if (HAK_LIKELY(units < WORTH_UNITS || ss_params.huge != SS_HUGE_AUTO))
-        return;
-    atomic_store_explicit(&worth, one_size(), memory_order_relaxed);
-}
-
 bool ss_huge_worth(void)
 {
     return atomic_load_explicit(&worth, memory_order_relaxed) &&
            !atomic_load_explicit(&refused, memory_order_relaxed);
+}
+
+void ss_huge_note_locked(size_t units)
+{
+    if (units < WORTH_UNITS || ss_params.huge != SS_HUGE_AUTO || !one_size())
+        return;
+    atomic_store_explicit(&worth, true, memory_order_relaxed);
+    if (ss_huge_worth())
+        ss_due_raise(SS_DUE_OPS);
 }
 
 static bool is_asked(const struct ss_superslab *ss)
