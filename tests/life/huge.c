@@ -103,7 +103,8 @@ static void need_huge_pages(void)
 {
     if (setting_is("[never]"))
         life_skip("huge pages are forbidden here");
-    char *p = mmap(NULL, 2 * HUGE_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    char *p =
+        mmap(NULL, 2 * HUGE_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     CHECK(p != MAP_FAILED);
     char *at = (char *)(((uintptr_t)p + HUGE_BYTES - 1) & ~(uintptr_t)(HUGE_BYTES - 1));
     memset(at, 1, HUGE_BYTES);
@@ -135,8 +136,8 @@ static void wait_for(bool (*come)(void), const char *what)
     for (unsigned i = 0; !come(); i++) {
         struct smaps s = smaps(NULL);
         if (i == PATIENCE * 10) {
-            dprintf(STDERR_FILENO, "waited for %s; %ld KiB are huge of %ld, %ld lazily free\n", what,
-                    s.huge, s.rss, s.lazy);
+            dprintf(STDERR_FILENO, "waited for %s; %ld KiB are huge of %ld, %ld lazily free\n",
+                    what, s.huge, s.rss, s.lazy);
             CHECK(!"it came");
         }
         nap(100);
@@ -317,8 +318,8 @@ static void small_under_always(void)
     setting_write("never");
     long without = small_program_rss("on");
     setting_write(setting_before);
-    printf("%ld KiB without huge pages; auto %ld, off %ld, on %ld\n", without, with_auto, with_off,
-           with_on);
+    printf("%ld KiB without huge pages; auto %ld, off %ld, on %ld\n", without, with_auto,
+           with_off, with_on);
     CHECK(set && without > 0 && with_auto > 0 && with_off > 0);
     CHECK(with_auto <= without + 128 && with_off <= without + 128);
     CHECK(with_on >= without + 256); /* so it is the advice that keeps it small */
@@ -373,8 +374,8 @@ static void names(void)
 /* The same on kernels that do not: the calls are caught, and answered in their place. */
 #if defined __x86_64__
 #    define ARGUMENT(context, i)                                                               \
-        ((unsigned long)(context)                                                              \
-             ->uc_mcontext.gregs[(const int[]){REG_RDI, REG_RSI, REG_RDX, REG_R10, REG_R8}[i]])
+        ((unsigned long)(context)->uc_mcontext.gregs[(const int[]){REG_RDI, REG_RSI, REG_RDX,  \
+                                                                   REG_R10, REG_R8}[i]])
 #    define ANSWER(context) ((context)->uc_mcontext.gregs[REG_RAX])
 #elif defined __aarch64__
 #    define ARGUMENT(context, i) ((unsigned long)(context)->uc_mcontext.regs[i])
