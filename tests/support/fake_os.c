@@ -240,7 +240,7 @@ static bool must_fail(enum fake_os_kind kind)
 static void remember(enum fake_os_kind kind, void *addr, size_t bytes, size_t align)
 {
     os_lock(&last_lock);
-    last[kind] = (struct fake_os_call){addr, bytes, align};
+    last[kind] = (struct fake_os_call){.addr = addr, .bytes = bytes, .align = align};
     os_unlock(&last_lock);
 }
 
@@ -400,6 +400,7 @@ WRAP(unsigned, os_purge, const struct os_span *span, unsigned n, bool lazily)
         if (must_fail(FAKE_OS_PURGE) || __real_os_purge(&span[done], 1, lazily) != 1)
             break;
         remember(FAKE_OS_PURGE, span[done].addr, span[done].bytes, 0);
+        last[FAKE_OS_PURGE].lazily = lazily;
         done++;
     }
     return done;

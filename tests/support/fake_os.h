@@ -51,6 +51,7 @@ struct fake_os_call {
     void *addr;   /* the result for RESERVE, MAP and REMAP */
     size_t bytes; /* the new size for REMAP */
     size_t align; /* MAP only */
+    bool lazily;  /* PURGE only */
 };
 struct fake_os_call fake_os_last(enum fake_os_kind kind);
 /* What was last said of an address. */
