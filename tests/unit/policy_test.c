@@ -203,12 +203,12 @@ UNIT_TEST(the_thread_starts_for_what_may_have_huge_pages)
     fake_os_set_huge_bytes(2 * MIB);
     start_with("HAKMEM_THP=off", NULL);
     grow();
-    REQUIRE(ss_due == 0);
+    REQUIRE((ss_due & SS_DUE_OPS) == 0);
     start_with(NULL, NULL);
     fake_os_set_huge_bytes(2 * MIB);
     fake_os_fail(FAKE_OS_THREAD_START, 1, FAKE_OS_FOREVER);
     grow();
-    REQUIRE(ss_due == SS_DUE_OPS);
+    REQUIRE((ss_due & SS_DUE_OPS) != 0);
     policy_due((const void *)(uintptr_t)abort);
     REQUIRE(fake_os_calls(FAKE_OS_THREAD_START) == 0);
     ss_due = SS_DUE_OPS; /* any later one will do */
