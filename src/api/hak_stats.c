@@ -97,6 +97,7 @@ static const struct row rows[] = {
     ROW(remote_takes, "remote_carried", "remote-free queues carried to slabs", false),
     ROW(region.purges, "purges", "system calls that returned memory", false),
     ROW(region.purged_bytes, "purged", "bytes they returned", true),
+    ROW(region.huge_bytes, "huge", "huge pages asked for", true),
     ROW(region.meta_bytes, "meta", "hakmem's own records", true),
 };
 

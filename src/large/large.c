@@ -21,6 +21,14 @@ static size_t map_bytes(size_t n)
     return HAK_ALIGN_UP(n, os_page_size());
 }
 
+/* Under SS_HUGE_AUTO it is the system's affair. */
+static void map_advise(void *p, size_t bytes)
+{
+    os_name(p, bytes, "hakmem: large block");
+    if (ss_params.huge != SS_HUGE_AUTO && bytes >= os_huge_bytes())
+        (void)os_huge_advise(p, bytes, ss_params.huge == SS_HUGE_ON);
+}
+
 void *large_map_alloc(size_t n, size_t align)
 {
     size_t bytes = map_bytes(n);
@@ -31,7 +39,9 @@ void *large_map_alloc(size_t n, size_t align)
         os_unmap(p, bytes);
         p = NULL;
     }
-    if (p == NULL)
+    if (p != NULL)
+        map_advise(p, bytes);
+    else
         ss_held_give(bytes);
     return p;
 }

@@ -48,6 +48,7 @@ static bool grow(void)
         ss_held_give(table_bytes(entries));
         return false;
     }
+    os_name_records(new, table_bytes(entries));
     table = new;
     capacity = entries;
     for (size_t i = 0; i < old_capacity; i++) {

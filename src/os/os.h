@@ -54,6 +54,24 @@ struct os_span {
  * spans, from the first on, that was done to; the others' contents are unchanged. */
 unsigned os_purge(const struct os_span *span, unsigned n, bool lazily);
 
+/* Huge pages: one entry of the page table for this many bytes, a power of two. */
+size_t os_huge_bytes(void);
+/* The administrator has not forbidden them. Reads /sys; for a background thread. */
+bool os_huge_allowed(void);
+/* From now on pages of these addresses shall be huge ones where possible, or shall not; what is there
+ * stays as it is. Costs a mapping where the neighbours are told otherwise. false: refused. */
+bool os_huge_advise(void *addr, size_t bytes, bool wanted);
+/* Make a huge page of the pages at addr, aligned to os_huge_bytes, which was so advised. false: not now.
+ * Where the system cannot do so on demand, it does in time. */
+bool os_huge_make(void *addr);
+/* How many of these bytes have pages. */
+size_t os_resident(void *addr, size_t bytes);
+
+/* What /proc/PID/maps shows for these addresses. name: a string constant. */
+void os_name(void *addr, size_t bytes, const char *name);
+/* The same for memory of our own, and it stays out of core dumps: records, not a program's data. */
+void os_name_records(void *addr, size_t bytes);
+
 /* Run fn(arg) in the calling thread when it ends; a second call replaces arg. fn must have been
  * given to os_thread_exit_init once. May allocate through malloc on some systems, so the caller
  * must be able to serve malloc already. false: no hook, the thread will end unnoticed. So it is

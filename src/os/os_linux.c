@@ -21,6 +21,7 @@
 #include <string.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/single_threaded.h>
 #include <sys/syscall.h>
@@ -327,6 +328,79 @@ unsigned os_purge(const struct os_span *span, unsigned n, bool lazily)
         done++;
     errno = saved;
     return done;
+}
+
+size_t os_huge_bytes(void)
+{
+    return os.page_size * (os.page_size / sizeof(uint64_t)); /* what one page of entries maps */
+}
+
+bool os_huge_allowed(void)
+{
+    char text[64];
+    int saved = errno;
+    size_t n = file_read("/sys/kernel/mm/transparent_hugepage/enabled", text, sizeof(text));
+    errno = saved;
+    return n > 0 && strstr(text, "[never]") == NULL;
+}
+
+bool os_huge_advise(void *addr, size_t bytes, bool wanted)
+{
+    int saved = errno;
+    bool ok = madvise(addr, bytes, wanted ? MADV_HUGEPAGE : MADV_NOHUGEPAGE) == 0;
+    errno = saved;
+    return ok;
+}
+
+bool os_huge_make(void *addr)
+{
+#ifndef MADV_COLLAPSE
+    enum { MADV_COLLAPSE = 25 }; /* Linux 6.1 */
+#endif
+    int saved = errno;
+    bool ok = madvise(addr, os_huge_bytes(), MADV_COLLAPSE) == 0 || errno == EINVAL;
+    errno = saved;
+    return ok;
+}
+
+size_t os_resident(void *addr, size_t bytes)
+{
+    unsigned char page[512];
+    size_t resident = 0, step = sizeof(page) * os.page_size;
+    int saved = errno;
+    for (char *at = addr, *end = at + bytes; at < end; at += step) {
+        size_t length = HAK_MIN(step, (size_t)(end - at));
+        if (mincore(at, length, page) != 0)
+            break;
+        for (size_t i = 0; i < length / os.page_size; i++)
+            resident += page[i] & 1;
+    }
+    errno = saved;
+    return resident * os.page_size;
+}
+
+void os_name(void *addr, size_t bytes, const char *name)
+{
+    enum {
+        SET_VMA = 0x53564d41,
+        SET_VMA_ANON_NAME = 0
+    }; /* PR_; Linux 5.17, where configured */
+    static _Atomic bool absent;
+    if (atomic_load_explicit(&absent, memory_order_relaxed))
+        return;
+    int saved = errno;
+    if (prctl(SET_VMA, (unsigned long)SET_VMA_ANON_NAME, addr, bytes, name) != 0 &&
+        errno != ENOMEM)
+        atomic_store_explicit(&absent, true, memory_order_relaxed);
+    errno = saved;
+}
+
+void os_name_records(void *addr, size_t bytes)
+{
+    int saved = errno;
+    (void)madvise(addr, bytes, MADV_DONTDUMP);
+    errno = saved;
+    os_name(addr, bytes, "hakmem: records");
 }
 
 bool os_thread_exit_init(void (*fn)(void *arg))

@@ -49,8 +49,22 @@ static void due_set_off(void)
     due_set(atomic_load_explicit(&batch.threshold, memory_order_relaxed), batch.decay_ns > 0);
 }
 
-/* Returns whether later ticks will find nothing that this one did not, if nobody works meanwhile. */
-static bool tick(void)
+/* Returns whether there was something to ask for. It goes on for so long, at least once. */
+static bool huge_ask(uint64_t ns)
+{
+    uint64_t start = os_now_ns();
+    bool any = false;
+    while (ss_huge_ask(1) > 0) {
+        any = true;
+        if (os_now_ns() - start >= ns)
+            break;
+    }
+    return any;
+}
+
+/* Returns whether later ticks will find nothing that this one did not, if nobody works meanwhile.
+ * huge_ns: time for huge pages. */
+static bool tick(uint64_t huge_ns)
 {
     static uint64_t ops; /* [the thread's, or tick_lock] */
     struct ss_tick t;
@@ -63,6 +77,7 @@ static bool tick(void)
         (void)ss_purge();
     if (t.refused && !atomic_exchange_explicit(&batch.warned, true, memory_order_relaxed))
         hak_log(HAK_LOG_WARN, "purge: the system refuses to take memory back; it is kept");
+    pending |= huge_ask(huge_ns);
     bool quiet = !pending && t.ops == ops;
     ops = t.ops;
     return quiet;
@@ -76,7 +91,7 @@ static void sleep_until_due(void)
     uint32_t pokes = atomic_load(&batch.pokes);
     size_t threshold = atomic_load_explicit(&batch.threshold, memory_order_relaxed);
     due_set(HAK_MAX(threshold / 8, (size_t)SS_UNIT), true);
-    if (tick()) {
+    if (tick(tick_ns() / 8)) {
         atomic_store(&batch.state, ASLEEP);
         while (atomic_load(&batch.state) == ASLEEP && atomic_load(&batch.pokes) == pokes)
             os_sleep(&batch.state, ASLEEP, UINT64_MAX);
@@ -89,7 +104,7 @@ static void background(void)
 {
     for (unsigned quiet = 0;;) {
         os_sleep(&batch.state, AWAKE, tick_ns());
-        quiet = tick() ? quiet + 1 : 0;
+        quiet = tick(tick_ns() / 8) ? quiet + 1 : 0;
         if (quiet > SS_DECAY_TICKS) {
             sleep_until_due();
             quiet = 0;
@@ -122,7 +137,7 @@ static void tick_if_time(void)
     uint64_t now = os_now_ns();
     if (now - batch.ticked_ns >= tick_ns()) {
         batch.ticked_ns = now;
-        (void)tick();
+        (void)tick(0);
     }
     os_unlock(&batch.tick_lock);
 }
@@ -143,7 +158,8 @@ void policy_due(const void *caller)
     } else if (state == ASLEEP) {
         if (atomic_compare_exchange_strong(&batch.state, &state, AWAKE))
             os_wake(&batch.state);
-    } else if (state == OFF && ((why & SS_DUE_BYTES) != 0 || !os_single_threaded()) &&
+    } else if (state == OFF &&
+               ((why & SS_DUE_BYTES) != 0 || !os_single_threaded() || ss_huge_worth()) &&
                !os_is_libc(caller)) {
         start();
     }
@@ -161,6 +177,7 @@ void batch_init(void)
     batch.decay_ns = hak_opt.decay_ms * 1000000u;
     ss_params.purge_min_bytes = hak_opt.batch_min_size;
     ss_params.purge_lazily = hak_opt.purge != 0;
+    ss_params.huge = (enum ss_huge)hak_opt.thp;
     policy_batch_threshold_set(hak_opt.batch_threshold);
     hak_log(HAK_LOG_INFO, "[Batch] Initialized (threshold=%S, min_size=%S, bg=%s)",
             (size_t)hak_opt.batch_threshold, ss_params.purge_min_bytes,

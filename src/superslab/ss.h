@@ -24,7 +24,8 @@
  *   S2  slab: carved = nfree + nout, carved <= blocks; nout counts blocks outside the slab
  *       (held by the program, in a bin, or on their way home).
  *   S3  a slab is on its heap's list for the class exactly while nfree > 0 or carved < blocks.
- *   S4  a superslab is on its heap's list exactly while it has a free unit.
+ *   S4  a superslab is on its heap's list exactly while it has a free unit; of those that have none
+ *       some wait on another, to be looked at for a huge page (ss_huge.c).
  *   S5  two free runs never touch.
  *   S6  a heap's dirty units are the set bits of its superslabs' dirty words; the region's are
  *       the sum over free runs and pooled superslabs.
@@ -70,6 +71,8 @@ static_assert(SS_NCLASS << SS_CLASS_SHIFT <= 1 << SS_NTH_SHIFT, "a class fits it
 static_assert((uint64_t)(SS_HEAPS_MAX - 1) << SS_HEAP_SHIFT <= UINT32_MAX,
               "a heap id fits its bits");
 
+enum ss_huge { SS_HUGE_OFF, SS_HUGE_AUTO, SS_HUGE_ON };
+
 /* ---- Numbers handed down by policy before ss_init; constant afterwards but for the limits,
  * which are plain words read on slow paths. ---- */
 struct ss_params {
@@ -79,6 +82,7 @@ struct ss_params {
     unsigned refill_count;      /* blocks carved at a time; 0: a page of them */
     size_t purge_min_bytes;     /* smallest piece worth a system call */
     bool purge_lazily;          /* the system takes pages back when it needs them (MADV_FREE) */
+    enum ss_huge huge;          /* which superslabs and runs shall have huge pages */
     _Atomic size_t
         due_bytes;        /* free memory in one place that raises ss_due; SIZE_MAX: none does */
     _Atomic bool due_ops; /* so do some tens of operations of a heap */
@@ -298,6 +302,7 @@ struct ss_heap {
     uint32_t node;                    /* [const] */
     struct ss_slab *slabs[SS_NCLASS]; /* [lock] S3; the head is the current slab */
     struct ss_superslab *superslabs;  /* [lock] S4; the head is the current superslab */
+    struct ss_superslab *full;        /* [lock] those that wait, the oldest first */
     struct ss_ledger dirty;           /* [lock] S6 */
     uint32_t tick;                    /* [lock] ticks so far */
     uint32_t ops;                     /* [lock] refills, flushes and queues carried so far */
@@ -371,6 +376,13 @@ void ss_tick(struct ss_tick *out);
 /* Return all that is free, at once. Returns bytes. */
 size_t ss_purge(void);
 
+/* Under SS_HUGE_AUTO, ask for huge pages in place of `most` superslabs, or a run, that have been full
+ * for SS_DECAY_TICKS ticks: a millisecond each, or several. Returns how many it asked for; 0: there
+ * are none. Any thread, no lock held. */
+unsigned ss_huge_ask(unsigned most);
+/* There is enough in use for that to be worth a thread. */
+bool ss_huge_worth(void);
+
 struct ss_region_stats {
     size_t reserved_bytes;
     size_t committed_bytes; /* readable and writable */
@@ -380,6 +392,7 @@ struct ss_region_stats {
     uint64_t purges;  /* system calls that returned memory */
     uint64_t purged_bytes;
     uint64_t grown;    /* superslabs taken from the region */
+    size_t huge_bytes; /* for which huge pages were asked one by one */
     size_t meta_bytes; /* caches, heaps and tables */
 };
 void ss_region_stats(struct ss_region_stats *out);

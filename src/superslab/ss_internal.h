@@ -31,10 +31,11 @@ struct ss_slab {
 /* A run: in the record of its first unit, and, while free, of its last. */
 struct ss_run {
     uint8_t kind;
+    bool waits; /* given out, and on ss_region.full */
     uint32_t units;
     uint32_t dirty;             /* units that may hold pages; 0: all zero */
     uint32_t clean;             /* units from the first on that hold none */
-    uint32_t tick;              /* during which most of them became so */
+    uint32_t tick;              /* during which most of them became so, or it was given out */
     struct ss_run *next, *prev; /* [region lock] free runs of like size, circular */
 };
 
@@ -50,11 +51,15 @@ struct ss_superslab {
     uint32_t free;  /* [heap lock] units in no slab */
     uint32_t dirty; /* [heap lock] free units that may hold pages; subset of free */
     uint32_t old;   /* [heap lock] of them, those dirty since before `tick` */
-    uint32_t tick;  /* [heap lock] the heap's, when units last became dirty; [region lock] the
-                       region's, when it came to a pool */
-    struct ss_heap *heap;
+    uint32_t tick;  /* [heap lock] the heap's, when units last became dirty, or it full; [region
+                       lock] the region's, when it came to a pool */
+    struct ss_heap *heap; /* [to write: heap lock and region lock] NULL: the region */
     struct ss_superslab *next, *prev; /* [heap lock] S4, circular; [region lock] in a pool */
     uint32_t node;
+    bool waits; /* [heap lock] S4 */
+    _Atomic bool
+        huge; /* [to write: way] a huge page was asked for; of these addresses, whoever has
+                          them */
 };
 
 struct ss_region {
@@ -74,6 +79,8 @@ struct ss_region {
         unsigned count;
     } pool[SS_NODES_MAX]; /* [lock] empty superslabs */
     _Atomic uint64_t purges, purged_bytes;
+    _Atomic size_t huge;    /* how many superslabs are `huge` */
+    struct ss_run *full;    /* [lock] runs that may have a huge page inside, the oldest first */
     uint64_t grown;         /* [lock] */
     size_t run_bytes;       /* [lock] */
     size_t free_units;      /* [lock] in free runs */
@@ -143,8 +150,9 @@ static inline void ss_ledger_sub(struct ss_ledger *l, size_t n)
     l->low = HAK_MIN(l->low, l->units);
 }
 
-/* A tick has passed: how many units are to go back now. They are left out of `idle` at once. */
-size_t ss_ledger_tick(struct ss_ledger *l);
+/* A tick has passed: how many units are to go back now. They are left out of `idle` at once. So are the
+ * `kept` ones, which huge pages keep. */
+size_t ss_ledger_tick(struct ss_ledger *l, size_t kept);
 
 /* Units on their way to the system (S7). */
 struct ss_piece {
@@ -157,7 +165,7 @@ struct ss_batch {
     unsigned n;
     size_t want;  /* units still to be taken */
     size_t least; /* units of the smallest piece */
-    bool all;     /* young ones too */
+    bool all;     /* young ones too, and parts of huge pages */
 };
 static inline bool ss_batch_full(const struct ss_batch *b)
 {
@@ -167,12 +175,39 @@ static inline bool ss_batch_full(const struct ss_batch *b)
 void ss_heap_claim_locked(struct ss_heap *h, struct ss_batch *b);
 void ss_heap_return_locked(struct ss_heap *h, const struct ss_batch *b, unsigned done);
 void ss_runs_claim_locked(struct ss_batch *b);
+/* How many dirty units they leave where they are for the sake of huge pages. */
+size_t ss_heap_kept_locked(struct ss_heap *h);
+size_t ss_runs_kept_locked(void);
 void ss_runs_return_locked(const struct ss_batch *b, unsigned done);
+/* The way to the system is one's own until ss_way_leave: taken by who returns memory of a heap, or the
+ * region (NULL), and by who asks for huge pages. No lock held. */
+void ss_way_enter(struct ss_heap *h);
+void ss_way_leave(void);
 /* After a fork, in the child: units that another thread had on their way. */
 void ss_purge_fork_child(void);
 
 /* Of the tables, committed. */
 size_t ss_tables_bytes(void);
+/* ---- Huge pages (ss_huge.c). ---- */
+
+/* Addresses that were reserved just now. */
+void ss_huge_reserved(char *addr, size_t bytes);
+/* The frontier has come to `units`. Region lock held. */
+void ss_huge_note_locked(size_t units);
+/* Is this superslab one huge page, or shall it be? */
+bool ss_huge_is(const struct ss_superslab *ss);
+bool ss_huge_any(void);
+/* Of units [*start, *end), leave out at either end what is less than half of a huge page. */
+void ss_huge_trim(size_t *start, size_t *end);
+/* Units that are about to go back: huge pages there are broken, and shall stay so. The way entered. */
+void ss_huge_break(size_t first, size_t units);
+/* The longest full of the heap, if it has been so for SS_DECAY_TICKS ticks, waits no more. NULL: none.
+ * And one waits again, if it still is this heap's, and full. */
+struct ss_superslab *ss_full_take(struct ss_heap *h);
+void ss_full_again(struct ss_heap *h, struct ss_superslab *ss);
+/* The same for runs given out. Returns units, 0: none. */
+size_t ss_run_full_take(size_t *first);
+void ss_run_full_again(size_t first);
 
 void ss_classes_init(void);
 bool ss_region_init(void);

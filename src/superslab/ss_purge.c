@@ -20,16 +20,16 @@ enum { BATCH_UNITS = 256 }; /* 16 MiB */
 
 /* What of a piece idle for k of SS_DECAY_TICKS ticks is still there: 1 - (6 x^5 - 15 x^4 + 10 x^3),
  * x = k / 8, in units of 2^-15. */
-static const uint16_t kept[SS_DECAY_TICKS + 1] = {32768, 32242, 29376, 23750, 16384,
-                                                  9018,  3392,  526,   0};
+static const uint16_t curve[SS_DECAY_TICKS + 1] = {32768, 32242, 29376, 23750, 16384,
+                                                   9018,  3392,  526,   0};
 
-size_t ss_ledger_tick(struct ss_ledger *l)
+size_t ss_ledger_tick(struct ss_ledger *l, size_t kept)
 {
-    size_t due = 0, older = 0, older_kept = 0;
+    size_t due = 0, older = 0, older_kept = 0, low = l->low - HAK_MIN(kept, l->low);
     for (unsigned k = SS_DECAY_TICKS; k-- > 0;) { /* the oldest first */
-        size_t idle = HAK_MIN(k > 0 ? l->idle[k - 1] : l->low, l->low);
+        size_t idle = HAK_MIN(k > 0 ? l->idle[k - 1] : low, low);
         size_t keep =
-            (idle - older) * kept[k + 1] / kept[k]; /* of those idle for k + 1 ticks */
+            (idle - older) * curve[k + 1] / curve[k]; /* of those idle for k + 1 ticks */
         due += idle - older - keep;
         older = idle;
         older_kept += keep;
@@ -79,6 +79,7 @@ static unsigned pieces_purge(const struct ss_batch *b)
     struct os_span span[SS_BATCH_PIECES];
     unsigned n = 0, ends[SS_BATCH_PIECES];
     for (unsigned i = 0; i < b->n; i++) {
+        ss_huge_break(b->piece[i].first, b->piece[i].units);
         char *at = ss_unit_address(b->piece[i].first);
         size_t bytes = (size_t)b->piece[i].units << SS_UNIT_SHIFT;
         if (n > 0 && (char *)span[n - 1].addr + span[n - 1].bytes == at)
@@ -123,6 +124,19 @@ static size_t batch_purge(size_t want, size_t least, bool all, bool *refused)
     return units;
 }
 
+void ss_way_enter(struct ss_heap *h)
+{
+    os_lock(&way.lock);
+    atomic_store_explicit(&way.thread, __builtin_thread_pointer(), memory_order_relaxed);
+    way.heap = h;
+}
+
+void ss_way_leave(void)
+{
+    atomic_store_explicit(&way.thread, NULL, memory_order_relaxed);
+    os_unlock(&way.lock);
+}
+
 /* Return `want` units of a heap, or of the region (NULL). Returns bytes. */
 static size_t purge(struct ss_heap *h, size_t want, bool all, bool *refused)
 {
@@ -131,15 +145,12 @@ static size_t purge(struct ss_heap *h, size_t want, bool all, bool *refused)
     *refused = false;
     if (want == 0)
         return 0;
-    os_lock(&way.lock);
-    atomic_store_explicit(&way.thread, __builtin_thread_pointer(), memory_order_relaxed);
-    way.heap = h;
+    ss_way_enter(h);
     while (units < want && got > 0 && !*refused) {
         got = batch_purge(want - units, least, all, refused);
         units += got;
     }
-    atomic_store_explicit(&way.thread, NULL, memory_order_relaxed);
-    os_unlock(&way.lock);
+    ss_way_leave();
     return units << SS_UNIT_SHIFT;
 }
 
@@ -149,7 +160,7 @@ static void heap_tick(struct ss_heap *h, struct ss_tick *t)
     if (h->ops == h->ops_ticked) /* nobody has looked after it since the last tick */
         ss_heap_tidy_locked(h);
     h->ops_ticked = h->ops;
-    size_t due = ss_ledger_tick(&h->dirty);
+    size_t due = ss_ledger_tick(&h->dirty, ss_heap_kept_locked(h));
     os_unlock(&h->lock);
     bool refused;
     t->returned += purge(h, due, false, &refused);
@@ -163,7 +174,7 @@ static void heap_tick(struct ss_heap *h, struct ss_tick *t)
 static void region_tick(struct ss_tick *t)
 {
     os_lock(&ss_region.lock);
-    size_t due = ss_ledger_tick(&ss_region.dirty);
+    size_t due = ss_ledger_tick(&ss_region.dirty, ss_runs_kept_locked());
     os_unlock(&ss_region.lock);
     bool refused;
     t->returned += purge(NULL, due, false, &refused);

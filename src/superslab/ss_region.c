@@ -28,6 +28,7 @@ struct ss_region ss_region;
 #define MIB ((size_t)1 << 20)
 #define GIB ((size_t)1 << 30)
 
+enum { FIRST_STEP = 2 * MIB / SS_UNIT };
 enum { ALIGN = SS_RUN_ALIGN_MAX }; /* of the base: the largest superslab, and a huge page */
 
 /* A committed piece of the tables, offsets from plan.base. */
@@ -43,8 +44,11 @@ static struct {
     size_t committed_units;
     bool rationed;       /* RLIMIT_AS is set */
     bool asked, sparing; /* what is committed counts, touched or not: known once it was asked */
+    bool named;          /* for /proc/PID/maps */
     size_t step;         /* units reserved at a time where rationed */
 } plan;
+
+static const char window_name[] = "hakmem";
 
 static size_t pow2_up(uint64_t x)
 {
@@ -91,6 +95,8 @@ static bool window_reserve(size_t bytes)
     plan.base = os_reserve_readable(plan.bytes);
     if (plan.base == NULL)
         os_unmap(p, piece);
+    else
+        ss_huge_reserved(ss_region.base, ss_region.reserved << SS_UNIT_SHIFT);
     return plan.base != NULL;
 }
 
@@ -138,7 +144,7 @@ static size_t commit_step(void)
 {
     enum { LEAST = 2 * MIB / SS_UNIT, MOST = 64 * MIB / SS_UNIT };
     if (ss_region.committed == 0)
-        return LEAST;
+        return FIRST_STEP;
     if (!plan.asked) {
         plan.sparing = os_commit_counts();
         plan.asked = true;
@@ -191,6 +197,9 @@ static bool reserve_upto(size_t upto)
                 return false;
             step = HAK_MAX(step / 2, least);
         }
+        ss_huge_reserved(at, step << SS_UNIT_SHIFT);
+        if (plan.named)
+            os_name(at, step << SS_UNIT_SHIFT, window_name);
         ss_region.reserved += step;
     }
     return true;
@@ -206,6 +215,14 @@ static bool commit_exactly(size_t upto)
     return true;
 }
 
+/* Not at the start: a short process pays for each call. */
+static void region_name(void)
+{
+    os_name(ss_region.base, ss_region.reserved << SS_UNIT_SHIFT, window_name);
+    os_name_records(plan.base, plan.bytes);
+    plan.named = true;
+}
+
 bool ss_region_commit_locked(size_t upto)
 {
     os_lock_assert_held(&ss_region.lock);
@@ -217,6 +234,8 @@ bool ss_region_commit_locked(size_t upto)
     size_t generous =
         HAK_MIN(HAK_MAX(upto, ss_region.committed + commit_step()), ss_region.units);
     bool ok = commit_exactly(generous) || commit_exactly(upto);
+    if (ss_region.committed > FIRST_STEP && !plan.named)
+        region_name();
     hak_log(HAK_LOG_DEBUG, "region: %S committed%s", ss_region.committed << SS_UNIT_SHIFT,
             ok ? "" : ", more is refused");
     return ok;
@@ -238,6 +257,7 @@ static void meta_grow_locked(size_t bytes)
     if (p == NULL)
         p = os_map(chunk = least, os_page_size());
     if (p != NULL) {
+        os_name_records(p, chunk);
         ss_region.meta = p;
         ss_region.meta_end = p + chunk;
     }
@@ -274,6 +294,8 @@ void ss_region_stats(struct ss_region_stats *out)
         .purges = atomic_load_explicit(&ss_region.purges, memory_order_relaxed),
         .purged_bytes = atomic_load_explicit(&ss_region.purged_bytes, memory_order_relaxed),
         .grown = ss_region.grown,
+        .huge_bytes = atomic_load_explicit(&ss_region.huge, memory_order_relaxed) *
+                      ss_params.superslab_bytes,
         .meta_bytes = ss_region.meta_bytes,
     };
     for (unsigned n = 0; n < os_nnodes(); n++)

@@ -215,6 +215,7 @@ static size_t run_extend_frontier(size_t units, size_t align_units, bool as_supe
     } else if (start > old) {
         ss_run_give_locked(old, start - old, 0);
     }
+    ss_huge_note_locked(ss_region.frontier);
     return start;
 }
 
@@ -239,6 +240,59 @@ size_t ss_run_take_locked(size_t units, size_t align_units, bool as_superslab, u
     return start;
 }
 
+/* ---- Runs given out that wait to be looked at for huge pages. ---- */
+
+static void run_wait(struct ss_run *r)
+{
+    struct ss_run *head = ss_region.full;
+    r->waits = r->units >= ss_region.ss_units;
+    if (!r->waits)
+        return;
+    r->tick = ss_region.tick;
+    r->next = head != NULL ? head : r;
+    r->prev = head != NULL ? head->prev : r;
+    r->next->prev = r->prev->next = r;
+    if (head == NULL)
+        ss_region.full = r;
+}
+
+static void run_wait_no_more(struct ss_run *r)
+{
+    struct ss_run *next = r->next != r ? r->next : NULL;
+    if (!r->waits)
+        return;
+    r->waits = false;
+    r->prev->next = r->next;
+    r->next->prev = r->prev;
+    if (ss_region.full == r)
+        ss_region.full = next;
+}
+
+size_t ss_run_full_take(size_t *first)
+{
+    size_t units = 0;
+    os_lock(&ss_region.lock);
+    struct ss_run *r = ss_region.full;
+    if (r != NULL && ss_region.tick - r->tick >= SS_DECAY_TICKS) {
+        run_wait_no_more(r);
+        *first = run_first(r);
+        units = r->units;
+    }
+    os_unlock(&ss_region.lock);
+    return units;
+}
+
+void ss_run_full_again(size_t first)
+{
+    struct ss_run *r = &ss_region.unit[first].run;
+    os_lock(&ss_region.lock);
+    if (ss_region.words[first] == SS_WORD_RUN && !r->waits) /* perhaps another by now */
+        run_wait(r);
+    os_unlock(&ss_region.lock);
+}
+
+/* ---- Runs. ---- */
+
 static void run_words_set(size_t first, size_t units, uint32_t word)
 {
     for (size_t u = first; u < first + units; u++)
@@ -254,6 +308,7 @@ void *ss_run_alloc(size_t units, size_t align, bool *zero)
         ss_run_take_locked(units, HAK_MAX(align >> SS_UNIT_SHIFT, (size_t)1), false, &dirty);
     if (start != SS_UNIT_NONE) {
         ss_region.unit[start].run.units = (uint32_t)units;
+        run_wait(&ss_region.unit[start].run);
         ss_region.words[start] = SS_WORD_RUN;
         run_words_set(start + 1, units - 1, SS_WORD_RUN_MORE);
         ss_region.run_bytes += units << SS_UNIT_SHIFT;
@@ -274,6 +329,7 @@ void ss_run_free(void *p)
     os_lock(&ss_region.lock);
     HAK_CHECK_POINTER(ss_region.words[first] == SS_WORD_RUN, "large: block freed twice", p);
     size_t units = ss_region.unit[first].run.units;
+    run_wait_no_more(&ss_region.unit[first].run);
     run_words_set(first, units, SS_WORD_NONE);
     ss_region.run_bytes -= units << SS_UNIT_SHIFT;
     ss_run_give_locked(first, units, (uint32_t)units);
@@ -328,6 +384,8 @@ bool ss_run_resize(void *p, size_t units)
         ok = run_grow_locked(first, old, units);
     if (ok) {
         ss_region.unit[first].run.units = (uint32_t)units;
+        if (!ss_region.unit[first].run.waits)
+            run_wait(&ss_region.unit[first].run);
         ss_region.run_bytes += (units - old) << SS_UNIT_SHIFT;
     }
     os_unlock(&ss_region.lock);
@@ -336,12 +394,31 @@ bool ss_run_resize(void *p, size_t units)
 
 /* ---- On their way to the system. ---- */
 
+/* What [start, end) of a free run counts for more once it is cut out (S8), in bytes. */
+static size_t claim_cost(const struct ss_run *r, size_t start, size_t end)
+{
+    size_t first = run_first(r);
+    return (size_t)(part_dirty(r, first, first, start) + part_dirty(r, first, start, end) +
+                    part_dirty(r, first, end, first + r->units) - r->dirty)
+           << SS_UNIT_SHIFT;
+}
+
 /* Take what a run has behind its clean front out of the free ones, or no more than is wanted where all
  * of it is dirty. */
 static void run_claim(struct ss_run *r, struct ss_batch *b)
 {
-    size_t start = run_first(r) + r->clean, units = r->units - r->clean;
-    if (r->dirty == units)
+    const size_t first = run_first(r) + r->clean, last = run_first(r) + r->units;
+    size_t start = first, end = last;
+    if (!b->all)
+        ss_huge_trim(&start, &end);
+    if (end - start < b->least)
+        return;
+    if (!ss_held_take(claim_cost(r, start, end))) {
+        start = first; /* at the limit memory is wanted more than huge pages */
+        end = last;
+    }
+    size_t units = end - start;
+    if (r->dirty == last - first)
         units = HAK_MIN(units, b->want);
     uint32_t dirty = run_cut(r, start, units);
     ss_region.unit[start].run.kind = SS_KIND_USED;
@@ -350,13 +427,35 @@ static void run_claim(struct ss_run *r, struct ss_batch *b)
     b->want -= HAK_MIN((size_t)dirty, b->want);
 }
 
+static size_t run_kept(const struct ss_run *r)
+{
+    size_t start = run_first(r) + r->clean, end = run_first(r) + r->units, units = end - start;
+    ss_huge_trim(&start, &end);
+    return HAK_MIN(units - (end - start), (size_t)r->dirty);
+}
+
+size_t ss_runs_kept_locked(void)
+{
+    size_t kept = 0;
+    if (!ss_huge_any())
+        return 0;
+    for (unsigned bin = bin_next(0); bin < NBINS; bin = bin_next(bin + 1)) {
+        struct ss_run *r = bins[bin];
+        for (bool once = true; once; once = r != bins[bin]) {
+            kept += r->dirty > 0 ? run_kept(r) : 0;
+            r = r->next;
+        }
+    }
+    return kept;
+}
+
 static void bin_claim(unsigned bin, uint32_t age, struct ss_batch *b)
 {
     struct ss_run *r = bins[bin], *last = r->prev;
     for (bool end = false; !end && !ss_batch_full(b);) {
         struct ss_run *next = r->next;
         end = r == last;
-        if (r->dirty > 0 && r->units - r->clean >= b->least && ss_region.tick - r->tick >= age)
+        if (r->dirty > 0 && ss_region.tick - r->tick >= age)
             run_claim(r, b);
         r = next;
     }
@@ -403,9 +502,20 @@ void ss_runs_return_locked(const struct ss_batch *b, unsigned done)
                            i < done ? 0 : b->piece[i].dirty);
 }
 
+static void runs_full_validate(void)
+{
+    struct ss_run *r = ss_region.full;
+    for (bool once = r != NULL; once; once = r != ss_region.full) {
+        HAK_CHECK(r->waits && ss_region.words[run_first(r)] == SS_WORD_RUN,
+                  "superslab: list of waiting runs is wrong");
+        r = r->next;
+    }
+}
+
 /* S5, and that bins, records and words agree. Lock held. */
 void ss_runs_validate(void)
 {
+    runs_full_validate();
     for (unsigned bin = 0; bin < NBINS; bin++) {
         struct ss_run *r = bins[bin];
         HAK_CHECK((r != NULL) == ((bins_used[bin / 64] >> (bin % 64) & 1) != 0),

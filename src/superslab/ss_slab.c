@@ -33,22 +33,52 @@ void ss_slab_unlink(struct ss_heap *h, struct ss_slab *s)
         h->slabs[s->class] = next;
 }
 
-static void superslab_link(struct ss_heap *h, struct ss_superslab *ss)
+/* Last on a list. */
+static void superslab_append(struct ss_superslab **list, struct ss_superslab *ss)
 {
-    struct ss_superslab *head = h->superslabs;
+    struct ss_superslab *head = *list;
     ss->next = head != NULL ? head : ss;
     ss->prev = head != NULL ? head->prev : ss;
     ss->next->prev = ss->prev->next = ss;
-    h->superslabs = ss;
+    if (head == NULL)
+        *list = ss;
 }
 
-static void superslab_unlink(struct ss_heap *h, struct ss_superslab *ss)
+static void superslab_remove(struct ss_superslab **list, struct ss_superslab *ss)
 {
     struct ss_superslab *next = ss->next != ss ? ss->next : NULL;
     ss->prev->next = ss->next;
     ss->next->prev = ss->prev;
-    if (h->superslabs == ss)
-        h->superslabs = next;
+    if (*list == ss)
+        *list = next;
+}
+
+/* S4, first. */
+static void superslab_link(struct ss_heap *h, struct ss_superslab *ss)
+{
+    superslab_append(&h->superslabs, ss);
+    h->superslabs = ss;
+}
+
+static void superslab_wait(struct ss_heap *h, struct ss_superslab *ss)
+{
+    ss->waits = true;
+    ss->tick = h->tick;
+    superslab_append(&h->full, ss);
+}
+
+static void superslab_to_full(struct ss_heap *h, struct ss_superslab *ss)
+{
+    superslab_remove(&h->superslabs, ss);
+    superslab_wait(h, ss);
+}
+
+static void superslab_from_full(struct ss_heap *h, struct ss_superslab *ss)
+{
+    if (ss->waits)
+        superslab_remove(&h->full, ss);
+    ss->waits = false;
+    superslab_link(h, ss);
 }
 
 /* ---- Superslabs. ---- */
@@ -82,12 +112,13 @@ static struct ss_superslab *superslab_take(struct ss_heap *h, bool *grew)
         }
     }
     ss_region.ops++;
+    if (ss != NULL)
+        ss->heap = h;
     os_unlock(&ss_region.lock);
     if (ss != NULL) {
         ss->free = ss_region.ss_mask;
         ss->old = 0;
         ss->tick = h->tick;
-        ss->heap = h;
         ss_ledger_add(&h->dirty, (size_t)__builtin_popcount(ss->dirty));
         superslab_link(h, ss);
         h->stats.superslabs++;
@@ -97,12 +128,12 @@ static struct ss_superslab *superslab_take(struct ss_heap *h, bool *grew)
 
 static void superslab_give(struct ss_heap *h, struct ss_superslab *ss)
 {
-    superslab_unlink(h, ss);
+    superslab_remove(&h->superslabs, ss);
     h->stats.superslabs--;
-    ss->heap = NULL;
     size_t dirty = (size_t)__builtin_popcount(ss->dirty);
     ss_ledger_sub(&h->dirty, dirty);
     os_lock(&ss_region.lock);
+    ss->heap = NULL;
     ss_region.ops++;
     if (ss_region.pool[ss->node].count < ss_params.superslab_keep) {
         ss->tick = ss_region.tick;
@@ -140,7 +171,7 @@ static size_t units_cut(struct ss_heap *h, struct ss_superslab *ss, unsigned bit
     ss->old &= ~mask;
     ss->free &= ~mask;
     if (ss->free == 0)
-        superslab_unlink(h, ss); /* S4 */
+        superslab_to_full(h, ss);
     return superslab_first(ss) + bit;
 }
 
@@ -148,7 +179,7 @@ static size_t units_cut(struct ss_heap *h, struct ss_superslab *ss, unsigned bit
 static void units_give(struct ss_heap *h, struct ss_superslab *ss, uint32_t mask, bool dirty)
 {
     if (ss->free == 0)
-        superslab_link(h, ss); /* S4 */
+        superslab_from_full(h, ss);
     ss->free |= mask;
     if (dirty) {
         if (ss->tick != h->tick) {
@@ -276,6 +307,29 @@ static void superslab_claim(struct ss_heap *h, struct ss_superslab *ss, uint32_t
     }
 }
 
+static bool superslab_half_free(const struct ss_superslab *ss)
+{
+    return (unsigned)__builtin_popcount(ss->free) >= ss_region.ss_units / 2;
+}
+
+/* A huge page is kept whole until half of it is free. */
+static bool superslab_keeps(const struct ss_superslab *ss)
+{
+    return !superslab_half_free(ss) && ss_huge_is(ss);
+}
+
+size_t ss_heap_kept_locked(struct ss_heap *h)
+{
+    size_t kept = 0;
+    struct ss_superslab *ss = h->superslabs;
+    for (bool once = ss != NULL; once; once = ss != h->superslabs) {
+        if (superslab_keeps(ss))
+            kept += (size_t)__builtin_popcount(ss->dirty);
+        ss = ss->next;
+    }
+    return kept;
+}
+
 /* Of a tick's work none that became free during it. Superslabs that are half empty first: the
  * others are where the next slab is taken from. */
 void ss_heap_claim_locked(struct ss_heap *h, struct ss_batch *b)
@@ -285,9 +339,9 @@ void ss_heap_claim_locked(struct ss_heap *h, struct ss_batch *b)
         struct ss_superslab *ss = h->superslabs, *last = ss->prev;
         for (bool end = false; !end && !ss_batch_full(b);) {
             struct ss_superslab *next = ss->next;
-            bool half = (unsigned)__builtin_popcount(ss->free) >= ss_region.ss_units / 2;
+            bool half = superslab_half_free(ss);
             end = ss == last;
-            if (half == (pass == 0))
+            if (half == (pass == 0) && (b->all || !superslab_keeps(ss)))
                 superslab_claim(h, ss, b->all || ss->tick != h->tick ? ss->dirty : ss->old, b);
             ss = next;
         }
@@ -300,6 +354,53 @@ void ss_heap_return_locked(struct ss_heap *h, const struct ss_batch *b, unsigned
         size_t first = b->piece[i].first;
         units_give(h, ss_superslab_at(first / ss_region.ss_units),
                    row_mask(first % ss_region.ss_units, b->piece[i].units), i >= done);
+    }
+}
+
+/* ---- Full ones, that wait. ---- */
+
+struct ss_superslab *ss_full_take(struct ss_heap *h)
+{
+    os_lock(&h->lock);
+    struct ss_superslab *ss = h->full;
+    if (ss != NULL && h->tick - ss->tick >= SS_DECAY_TICKS) {
+        superslab_remove(&h->full, ss);
+        ss->waits = false;
+    } else {
+        ss = NULL;
+    }
+    os_unlock(&h->lock);
+    return ss;
+}
+
+void ss_full_again(struct ss_heap *h, struct ss_superslab *ss)
+{
+    os_lock(&h->lock);
+    os_lock(&ss_region.lock);
+    bool own = ss->heap == h;
+    os_unlock(&ss_region.lock);
+    if (own && ss->free == 0 && !ss->waits)
+        superslab_wait(h, ss);
+    os_unlock(&h->lock);
+}
+
+static void superslabs_validate(struct ss_heap *h)
+{
+    size_t dirty = 0;
+    struct ss_superslab *ss = h->superslabs;
+    for (bool once = ss != NULL; once; once = ss != h->superslabs) {
+        HAK_CHECK(ss->heap == h && ss->free != 0 && (ss->dirty & ~ss->free) == 0 &&
+                      (ss->old & ~ss->dirty) == 0 && !ss->waits, /* S4 */
+                  "superslab: superslab list is wrong");
+        dirty += (size_t)__builtin_popcount(ss->dirty);
+        ss = ss->next;
+    }
+    HAK_CHECK(dirty == h->dirty.units, "superslab: dirty units miscounted"); /* S6 */
+    ss = h->full;
+    for (bool once = ss != NULL; once; once = ss != h->full) {
+        HAK_CHECK(ss->heap == h && ss->free == 0 && ss->waits, /* S4 */
+                  "superslab: list of full superslabs is wrong");
+        ss = ss->next;
     }
 }
 
@@ -325,14 +426,5 @@ void ss_slabs_validate(struct ss_heap *h)
             s = s->next;
         }
     }
-    size_t dirty = 0;
-    struct ss_superslab *ss = h->superslabs;
-    for (bool once = ss != NULL; once; once = ss != h->superslabs) {
-        HAK_CHECK(ss->heap == h && ss->free != 0 && (ss->dirty & ~ss->free) == 0 &&
-                      (ss->old & ~ss->dirty) == 0, /* S4 */
-                  "superslab: superslab list is wrong");
-        dirty += (size_t)__builtin_popcount(ss->dirty);
-        ss = ss->next;
-    }
-    HAK_CHECK(dirty == h->dirty.units, "superslab: dirty units miscounted"); /* S6 */
+    superslabs_validate(h);
 }

@@ -6,6 +6,7 @@
 #include "support/fake_os.h"
 
 #include <stdatomic.h>
+#include <string.h>
 
 #include "os/os.h"
 #include "support/hak_test.h"
@@ -33,9 +34,24 @@ static struct {
     unsigned cpu_next; /* the CPU + 1 */
     uint64_t ram, address_limit;
     int commit_counts;
+    size_t huge_bytes;
+    int huge_allowed, resident_percent;
     const char *const *env;
     const char *root;
-} claim = {.address_limit = UINT64_MAX, .commit_counts = -1};
+} claim = {.address_limit = UINT64_MAX,
+           .commit_counts = -1,
+           .huge_allowed = -1,
+           .resident_percent = -1};
+
+/* What was said of memory, in order. */
+static struct said {
+    char *addr;
+    size_t bytes;
+    int huge, made;
+    const char *name;
+    bool records;
+} said[1 << 16]; /* [lock: last_lock] */
+static size_t nsaid;
 
 /* ---- The test's side. ---- */
 
@@ -55,6 +71,9 @@ void fake_os_reset(void)
     claim.ram = 0;
     claim.address_limit = UINT64_MAX;
     claim.commit_counts = -1;
+    claim.huge_bytes = 0;
+    claim.huge_allowed = -1;
+    claim.resident_percent = -1;
     claim.env = NULL;
     claim.root = NULL;
 }
@@ -90,6 +109,37 @@ struct fake_os_call fake_os_last(enum fake_os_kind kind)
     return c;
 }
 
+struct fake_os_said fake_os_said(const void *addr)
+{
+    struct fake_os_said s = {.huge = -1};
+    os_lock(&last_lock);
+    for (size_t i = 0; i < nsaid; i++) {
+        if ((uintptr_t)addr - (uintptr_t)said[i].addr >= said[i].bytes)
+            continue;
+        if (said[i].huge >= 0)
+            s.huge = said[i].huge;
+        if (said[i].made >= 0)
+            s.made = said[i].made != 0;
+        if (said[i].name != NULL)
+            s.name = said[i].name;
+        s.records |= said[i].records;
+    }
+    os_unlock(&last_lock);
+    return s;
+}
+
+static void say(struct said what)
+{
+    enum { MOST = sizeof(said) / sizeof(said[0]) };
+    os_lock(&last_lock);
+    if (nsaid == MOST) { /* the older half is forgotten */
+        nsaid = MOST / 2;
+        memmove(said, said + MOST / 2, nsaid * sizeof(said[0]));
+    }
+    said[nsaid++] = what;
+    os_unlock(&last_lock);
+}
+
 size_t fake_os_held_bytes(void)
 {
     return held_bytes;
@@ -118,6 +168,21 @@ void fake_os_set_ram(uint64_t bytes)
 void fake_os_set_address_limit(uint64_t bytes)
 {
     claim.address_limit = bytes;
+}
+
+void fake_os_set_huge_bytes(size_t bytes)
+{
+    claim.huge_bytes = bytes;
+}
+
+void fake_os_set_huge_allowed(bool yes)
+{
+    claim.huge_allowed = yes;
+}
+
+void fake_os_set_resident_percent(unsigned percent)
+{
+    claim.resident_percent = (int)percent;
 }
 
 void fake_os_set_commit_counts(bool yes)
@@ -175,7 +240,7 @@ static bool must_fail(enum fake_os_kind kind)
 static void remember(enum fake_os_kind kind, void *addr, size_t bytes, size_t align)
 {
     os_lock(&last_lock);
-    last[kind] = (struct fake_os_call){addr, bytes, align};
+    last[kind] = (struct fake_os_call){.addr = addr, .bytes = bytes, .align = align};
     os_unlock(&last_lock);
 }
 
@@ -335,9 +400,63 @@ WRAP(unsigned, os_purge, const struct os_span *span, unsigned n, bool lazily)
         if (must_fail(FAKE_OS_PURGE) || __real_os_purge(&span[done], 1, lazily) != 1)
             break;
         remember(FAKE_OS_PURGE, span[done].addr, span[done].bytes, 0);
+        last[FAKE_OS_PURGE].lazily = lazily;
         done++;
     }
     return done;
+}
+
+WRAP(size_t, os_huge_bytes, void)
+{
+    return claim.huge_bytes != 0 ? claim.huge_bytes : __real_os_huge_bytes();
+}
+
+WRAP(bool, os_huge_allowed, void)
+{
+    return claim.huge_allowed >= 0 ? claim.huge_allowed : __real_os_huge_allowed();
+}
+
+/* A kernel without huge pages shall not decide the test. */
+WRAP(bool, os_huge_advise, void *addr, size_t bytes, bool wanted)
+{
+    require_pages(addr, bytes);
+    if (must_fail(FAKE_OS_HUGE_ADVISE))
+        return false;
+    (void)__real_os_huge_advise(addr, bytes, wanted);
+    say((struct said){.addr = addr, .bytes = bytes, .huge = wanted, .made = 0});
+    return true;
+}
+
+WRAP(bool, os_huge_make, void *addr)
+{
+    REQUIRE(((uintptr_t)addr & (os_huge_bytes() - 1)) == 0);
+    REQUIRE(fake_os_said(addr).huge == 1);
+    if (must_fail(FAKE_OS_HUGE_MAKE))
+        return false;
+    (void)__real_os_huge_make(addr);
+    say((struct said){.addr = addr, .bytes = os_huge_bytes(), .huge = -1, .made = 1});
+    return true;
+}
+
+WRAP(size_t, os_resident, void *addr, size_t bytes)
+{
+    require_pages(addr, bytes);
+    return claim.resident_percent >= 0 ? bytes / 100 * (unsigned)claim.resident_percent
+                                       : __real_os_resident(addr, bytes);
+}
+
+WRAP(void, os_name, void *addr, size_t bytes, const char *name)
+{
+    require_pages(addr, bytes);
+    say((struct said){.addr = addr, .bytes = bytes, .huge = -1, .made = -1, .name = name});
+    __real_os_name(addr, bytes, name);
+}
+
+WRAP(void, os_name_records, void *addr, size_t bytes)
+{
+    require_pages(addr, bytes);
+    say((struct said){.addr = addr, .bytes = bytes, .huge = -1, .made = -1, .records = true});
+    __real_os_name_records(addr, bytes);
 }
 
 WRAP(bool, os_thread_start, void (*fn)(void))

@@ -23,6 +23,8 @@ enum fake_os_kind {
     FAKE_OS_MAP,
     FAKE_OS_REMAP,
     FAKE_OS_PURGE,
+    FAKE_OS_HUGE_ADVISE,
+    FAKE_OS_HUGE_MAKE,
     FAKE_OS_THREAD_EXIT,
     FAKE_OS_THREAD_START,
     FAKE_OS_FORK_HOOKS,
@@ -49,8 +51,17 @@ struct fake_os_call {
     void *addr;   /* the result for RESERVE, MAP and REMAP */
     size_t bytes; /* the new size for REMAP */
     size_t align; /* MAP only */
+    bool lazily;  /* PURGE only */
 };
 struct fake_os_call fake_os_last(enum fake_os_kind kind);
+/* What was last said of an address. */
+struct fake_os_said {
+    int huge;         /* 1: wanted, 0: not wanted, -1: nothing was said */
+    bool made;        /* a huge page of it since */
+    const char *name; /* NULL: none */
+    bool records;     /* left out of core dumps */
+};
+struct fake_os_said fake_os_said(const void *addr);
 /* Bytes of address space reserved or mapped now. */
 size_t fake_os_held_bytes(void);
 
@@ -61,7 +72,10 @@ void fake_os_set_ncpus(unsigned n);
 void fake_os_set_cpu(unsigned cpu); /* that every thread runs on from now */
 void fake_os_set_ram(uint64_t bytes);
 void fake_os_set_address_limit(uint64_t bytes);
-void fake_os_set_commit_counts(bool yes); /* else the truth */
+void fake_os_set_huge_bytes(size_t bytes);           /* 0: the truth */
+void fake_os_set_huge_allowed(bool yes);             /* else the truth */
+void fake_os_set_resident_percent(unsigned percent); /* of any memory; else the truth */
+void fake_os_set_commit_counts(bool yes);            /* else the truth */
 void fake_os_set_nnodes(unsigned n);
 void fake_os_set_node(unsigned node);
 void fake_os_set_environ(const char *const *env); /* NULL: the real one */

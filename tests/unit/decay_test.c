@@ -14,7 +14,7 @@ static void put(struct ss_ledger *l, size_t n)
 /* The system takes all that is due. Returns it. */
 static size_t tick(struct ss_ledger *l)
 {
-    size_t units = l->units, due = ss_ledger_tick(l);
+    size_t units = l->units, due = ss_ledger_tick(l, 0);
     REQUIRE(due <= units);
     ss_ledger_sub(l, due);
     return due;
@@ -102,7 +102,7 @@ UNIT_TEST(what_is_refused_comes_up_again)
     put(&l, 500);
     size_t due = 0;
     for (unsigned k = 0; k < 4 * SS_DECAY_TICKS; k++)
-        due += ss_ledger_tick(&l);
+        due += ss_ledger_tick(&l, 0);
     REQUIRE(due > 500 && l.units == 500);
 }
 

@@ -192,6 +192,52 @@ static void a_refused_span_and_those_behind_it_are_told(void **state)
     os_unmap(p + 17 * MIB, 15 * MIB);
 }
 
+/* Whatever the kernel is able to: contents stay, and what it refuses is told. */
+static void huge_pages_are_asked_for_and_contents_stay(void **state)
+{
+    size_t huge = os_huge_bytes();
+    assert_true(HAK_IS_POW2(huge) && huge > os_page_size());
+    if (huge > 64 * MIB)
+        skip();
+    (void)os_huge_allowed();
+    char *p = os_map(4 * huge, huge);
+    hak_test_fill(p, 4 * huge, 3);
+    if (os_huge_advise(p, 3 * huge, true)) {
+        for (size_t i = 0; i < 3; i++)
+            (void)os_huge_make(p + i * huge);
+        assert_true(os_huge_advise(p + huge, huge, false));
+    }
+    assert_int_equal(hak_test_check(p, 4 * huge, 3), 4 * huge);
+    assert_int_equal(os_resident(p, 4 * huge), 4 * huge);
+    os_unmap(p, 4 * huge);
+    assert_int_equal(os_resident(p, huge), 0);
+}
+
+static void resident_pages_are_counted(void **state)
+{
+    size_t page = os_page_size(), bytes = 1000 * page;
+    char *p = os_map(bytes, page);
+    (void)os_huge_advise(p, bytes, false);
+    assert_int_equal(os_resident(p, bytes), 0);
+    for (size_t i = 0; i < 1000; i += 10)
+        p[i * page] = 1;
+    assert_int_equal(os_resident(p, bytes), 100 * page);
+    assert_int_equal(os_resident(p + 505 * page, 10 * page), page);
+    os_unmap(p, bytes);
+}
+
+static void names_change_nothing_else(void **state)
+{
+    char *p = os_map(8 * MIB, os_page_size());
+    hak_test_fill(p, 8 * MIB, 4);
+    os_name(p, 4 * MIB, "hakmem: test");
+    os_name_records(p + 4 * MIB, 4 * MIB);
+    assert_int_equal(hak_test_check(p, 8 * MIB, 4), 8 * MIB);
+    os_unmap(p, 8 * MIB);
+    os_name(p, 4 * MIB, "hakmem: test"); /* nothing is there: no harm */
+    os_name_records(p, 4 * MIB);
+}
+
 static void mappings_are_zero_and_aligned(void **state)
 {
     size_t held = fake_os_held_bytes();
@@ -355,6 +401,9 @@ int main(void)
         TEST(a_fixed_reservation_takes_free_addresses_and_no_others),
         TEST(purged_pages_read_zero_and_are_not_resident),
         TEST(a_refused_span_and_those_behind_it_are_told),
+        TEST(huge_pages_are_asked_for_and_contents_stay),
+        TEST(resident_pages_are_counted),
+        TEST(names_change_nothing_else),
         TEST(mappings_are_zero_and_aligned),
         TEST(remap_keeps_contents_and_new_pages_are_zero),
         TEST(the_lock_excludes),

@@ -38,6 +38,7 @@ UNIT_TEST(the_default_numbers_are_those_of_the_table)
     REQUIRE(ss_params.purge_min_bytes == hak_opt.batch_min_size);
     REQUIRE(large_params.threshold == hak_opt.large_threshold);
     REQUIRE(tiny_params.adapt);
+    REQUIRE(ss_params.huge == SS_HUGE_AUTO && !ss_params.purge_lazily);
 }
 
 UNIT_TEST(heaps_follow_the_cpus_up_to_their_bound)
@@ -61,6 +62,10 @@ UNIT_TEST(options_reach_their_tiers)
     REQUIRE(large_params.threshold == MIB && ss_params.due_bytes == 3 * MIB);
     start_with("HAKMEM_BATCH_MIN_SIZE=1M", "HAKMEM_SUPERSLAB_KEEP=7");
     REQUIRE(ss_params.purge_min_bytes == MIB && ss_params.superslab_keep == 7);
+    start_with("HAKMEM_THP=off", "HAKMEM_PURGE=free");
+    REQUIRE(ss_params.huge == SS_HUGE_OFF && ss_params.purge_lazily);
+    start_with("HAKMEM_THP=on", NULL);
+    REQUIRE(ss_params.huge == SS_HUGE_ON);
 }
 
 static void bins_body(void *mode)
@@ -186,6 +191,82 @@ UNIT_TEST(a_thread_that_started_sleeps_when_all_has_gone_back_and_wakes_up_again
     REQUIRE(fake_os_calls(FAKE_OS_THREAD_START) == 1);
 }
 
+static void grow(void)
+{
+    bool zero;
+    REQUIRE(ss_run_alloc(700, SS_UNIT, &zero) != NULL);
+}
+
+/* A program of one thread that only grows has huge pages all the same. */
+UNIT_TEST(the_thread_starts_for_what_may_have_huge_pages)
+{
+    fake_os_set_huge_bytes(2 * MIB);
+    start_with("HAKMEM_THP=off", NULL);
+    grow();
+    REQUIRE(ss_due == 0);
+    start_with(NULL, NULL);
+    fake_os_set_huge_bytes(2 * MIB);
+    fake_os_fail(FAKE_OS_THREAD_START, 1, FAKE_OS_FOREVER);
+    grow();
+    REQUIRE(ss_due == SS_DUE_OPS);
+    policy_due((const void *)(uintptr_t)abort);
+    REQUIRE(fake_os_calls(FAKE_OS_THREAD_START) == 0);
+    ss_due = SS_DUE_OPS; /* any later one will do */
+    policy_due(program());
+    REQUIRE(fake_os_calls(FAKE_OS_THREAD_START) == 1);
+}
+
+UNIT_TEST(without_a_thread_slow_paths_ask_for_huge_pages)
+{
+    start_with("HAKMEM_DECAY_MS=80", "HAKMEM_BATCH_BG=0");
+    fake_os_set_huge_bytes(2 * MIB);
+    fake_os_set_huge_allowed(true);
+    fake_os_set_resident_percent(100);
+    grow();
+    for (unsigned i = 0; unit_region().huge_bytes < 40 * MIB; i++) {
+        REQUIRE(i < 5000);
+        ss_due = SS_DUE_OPS;
+        policy_due(program());
+        nanosleep(&(struct timespec){0, 1000000}, NULL);
+    }
+    ss_validate();
+}
+
+/* Not before all that may be had was asked for; then it sleeps as ever. */
+UNIT_TEST(the_thread_asks_for_all_huge_pages_and_then_sleeps)
+{
+    start_with("HAKMEM_DECAY_MS=80", NULL);
+    fake_os_set_huge_bytes(2 * MIB);
+    fake_os_set_huge_allowed(true);
+    fake_os_set_resident_percent(100);
+    grow();
+    grow();
+    ss_due = SS_DUE_OPS;
+    policy_due(program());
+    for (unsigned i = 0; !ss_params.due_ops; i++) {
+        REQUIRE(i < 20000);
+        nanosleep(&(struct timespec){0, 1000000}, NULL);
+    }
+    REQUIRE(unit_region().huge_bytes >= 2 * 40 * MIB);
+}
+
+/* HAKMEM_PURGE=free: old contents may come back, so nothing is known to be zero. */
+UNIT_TEST(what_goes_back_lazily_is_not_known_to_be_zero)
+{
+    start_with("HAKMEM_PURGE=free", NULL);
+    bool zero = true, grew;
+    char *run = ss_run_alloc(400, SS_UNIT, &zero);
+    REQUIRE(run != NULL && !zero);
+    memset(run, 1, 400 * SS_UNIT);
+    ss_run_free(run);
+    REQUIRE(policy_reclaim() == 400 * SS_UNIT && fake_os_last(FAKE_OS_PURGE).lazily);
+    REQUIRE(unit_region().dirty_bytes == 0); /* it is the system's now, resident or not */
+    run = ss_run_alloc(400, SS_UNIT, &zero);
+    REQUIRE(run != NULL && !zero);
+    struct ss_chain c;
+    REQUIRE(ss_refill(ss_heap_get(0), ss_class_of(4096), 1, &c, &grew) && !c.zero);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -199,6 +280,10 @@ int main(void)
         cmocka_unit_test(without_decay_memory_goes_back_at_once),
         cmocka_unit_test(
             a_thread_that_started_sleeps_when_all_has_gone_back_and_wakes_up_again),
+        cmocka_unit_test(the_thread_starts_for_what_may_have_huge_pages),
+        cmocka_unit_test(without_a_thread_slow_paths_ask_for_huge_pages),
+        cmocka_unit_test(the_thread_asks_for_all_huge_pages_and_then_sleeps),
+        cmocka_unit_test(what_goes_back_lazily_is_not_known_to_be_zero),
     };
     return cmocka_run_group_tests_name("policy", tests, NULL, NULL);
 }
