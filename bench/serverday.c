@@ -19,9 +19,11 @@
  * and by the tables that hold them) and resident (of the whole process) are looked at. What is
  * printed: their peaks, and the ratio of resident to live, its mean over the day and its value
  * at the end. --report FILE writes all of them: lines of time,live,rss, the time in ticks.
- * With --tick-us a tick lasts that long at least, for allocators that return memory in time.
+ * With --tick-us a tick lasts that long at least, for allocators that return memory in time: a
+ * day of an hour has 3,600 ticks of a second, and --tick-us 16667 makes it a minute. After the
+ * night, with its connections open, it rests for --idle-ms (bench/rest.h).
  */
-#include "bench.h"
+#include "rest.h"
 
 enum { KEPT = 4, SAMPLES = 240, HANDED = 64 };
 
@@ -37,6 +39,7 @@ static const struct bench_option options[] = {
     BENCH_NUMBER("tick-us", &arg.tick_us, 0, 1000000, "microseconds of a tick, at least"),
     BENCH_TEXT("report", &arg.report, "lines of time,live,rss go there"),
     BENCH_SEED(&arg.seed),
+    REST_OPTIONS,
 };
 
 struct connection {
@@ -54,6 +57,7 @@ static struct server {
     size_t nopen, most;
     double scale; /* of the sizes, this tick */
     long live;    /* bytes; looked at by others between the barriers alone */
+    long told;    /* of them, on the board */
 } servers[BENCH_THREADS_MAX];
 
 static _Atomic(struct connection *) handed[HANDED];
@@ -140,6 +144,13 @@ static void serve(struct server *s, struct connection *c)
     release(s, answer);
 }
 
+static void tell(struct server *s)
+{
+    rest_live(s->live - s->told);
+    rest_settle();
+    s->told = s->live;
+}
+
 /* ---- The day ---- */
 
 /* The part of the connections that is open: a parabola over the day, then the night. */
@@ -189,12 +200,16 @@ static void *run(void *p)
         double until = bench_now() + (double)arg.tick_us / 1e6;
         /* In the last tick everything is closed: what is looked at is the end of the night. */
         if (tick * SAMPLES / arg.ticks != (tick + 1) * SAMPLES / arg.ticks) {
+            tell(s);
             pthread_barrier_wait(&all_wait);
             if (s->index == 0)
                 sample(tick);
+            if (s->index == 0 && tick + 1 == arg.ticks)
+                rest_idle();
             pthread_barrier_wait(&all_wait);
         }
         pass_tick(s, tick);
+        tell(s);
         double now = arg.tick_us > 0 ? bench_now() : until;
         if (now < until)
             usleep((useconds_t)((until - now) * 1e6));
@@ -216,6 +231,7 @@ int main(int argc, char **argv)
         fputs("time,live,rss\n", sampled.file);
     }
     pthread_barrier_init(&all_wait, NULL, (unsigned)arg.threads);
+    rest_begin();
     for (unsigned long i = 0; i < arg.threads; i++) {
         servers[i].index = i;
         servers[i].most = bench_share(arg.connections, arg.threads, i);

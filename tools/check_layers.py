@@ -10,7 +10,7 @@ RANK = {"base": 0, "os": 1, "superslab": 2, "tiny": 3, "mid": 3, "large": 3, "po
 # The headers other modules may include; whatever else lies in a folder is private to it.
 PUBLIC = {"base": {"hak_base.h", "hak_log.h", "hak_opt.h"}, "os": {"os.h"},
           "superslab": {"ss.h"}, "tiny": {"tiny.h"}, "mid": {"mid.h"}, "large": {"large.h"},
-          "policy": {"policy.h"}, "api": set()}
+          "policy": {"policy.h", "limit.h"}, "api": set()}
 INCLUDE = re.compile(r'\s*#\s*include\s+"([^"]+)"')
 
 

@@ -6,7 +6,7 @@ import sys
 
 Option = collections.namedtuple("Option", "name type defaults min max unit choices help")
 
-ROW = re.compile(r'HAK_OPT\((\w+), (FLAG|COUNT|SIZE), (\w+), (\w+), (\w+), (\w+), (\w+), '
+ROW = re.compile(r'HAK_OPT\((\w+), (FLAG|COUNT|SIZE|LIMIT), (\w+), (\w+), (\w+), (\w+), (\w+), '
                  r'"([^"]*)", "([^"]+)"\)')
 CHOICE = re.compile(r'HAK_OPT_CHOICE\((\w+), (\d+), "([^"]+)", "([^"]+)"\)')
 
@@ -44,7 +44,8 @@ def accepted(o):
         return "0 or 1"
     if o.min == o.max:
         return o.min
-    return f"{o.min} to {o.max}" + (f" {o.unit}" if o.unit else "")
+    special = "auto, 0 or " if o.type == "limit" else ""
+    return f"{special}{o.min} to {o.max}" + (f" {o.unit}" if o.unit else "")
 
 
 def default(o):

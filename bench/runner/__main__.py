@@ -1,11 +1,9 @@
 # SPDX-License-Identifier: MIT
 """tools/bench: hakmem and its peers on every test, interleaved, and what came of it."""
 import argparse
-import json
 import os
 import pathlib
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
@@ -15,12 +13,13 @@ import machine
 import measure
 import peers
 import report
+import rest
 import results as store
+import session
 import suite
+from session import BUILD, SOURCE
 from suite import Bad
 
-SOURCE = pathlib.Path(__file__).resolve().parents[2]
-BUILD = SOURCE / "build-bench"
 SUITES = [SOURCE / "bench" / f"{name}.toml" for name in ("suite", "real", "mimalloc-bench")]
 EXAMPLES = """
 peers are separated by commas, and each is [LABEL[@VERSION]=]NAME-OR-PATH, after VARIABLE=VALUE
@@ -38,13 +37,8 @@ examples:
 """
 
 
-class Parser(argparse.ArgumentParser):
-    def error(self, message):
-        raise Bad(f"{message}; see tools/bench --help")
-
-
 def arguments(argv):
-    p = Parser(
+    p = session.Parser(
         prog="tools/bench",
         description="Times hakmem and its peers on the tests of bench/*.toml.",
         epilog=EXAMPLES, allow_abbrev=False,
@@ -73,16 +67,13 @@ def arguments(argv):
                    help="install jemalloc, tcmalloc and mimalloc of Debian first")
     p.add_argument("--model", action="store_true", help="cost model for larger machines "
                    "instead: bench/model/model.py gets the arguments that follow")
+    p.add_argument("--rest", action="store_true", help="memory over time instead, while a "
+                   "program rests after its work: tools/bench --rest --help")
     p.add_argument("--suites", metavar="LIST", help=argparse.SUPPRESS)   # for the tests
     p.add_argument("--build", metavar="DIR", help=argparse.SUPPRESS)     # with the workloads
     p.add_argument("--plan", action="store_true", help=argparse.SUPPRESS) # for tools/bench
     given = p.parse_args(argv)
-    try:
-        given.reps = int(given.reps)
-    except ValueError:
-        raise Bad(f"--reps {given.reps}: expected a number") from None
-    if not 1 <= given.reps <= 1000:
-        raise Bad(f"--reps {given.reps}: expected 1 to 1000")
+    given.reps = session.whole(given, "reps", 1, 1000)
     return given
 
 
@@ -125,27 +116,17 @@ def tests_of(given):
     return [suite.placed(t, places) for t in chosen], left_out
 
 
-def library_of(given):
-    if given.library and not os.path.isfile(given.library):
-        raise Bad(f"--library {given.library}: no such file")
-    build = pathlib.Path(given.build) if given.build else BUILD
-    path = given.library or str(build / "libhakmem.so.1")
-    if os.path.isfile(path) and not peers.is_hakmem(path):
-        raise Bad(f"--library {path}: not hakmem (exports no hak_usable_size)")
-    return path
-
-
 def plan(given):
     """For tools/bench: the packages to install, or "nothing" where nothing is to be built."""
     if given.list or given.report:
         print("nothing")
         return
     if given.resume:
-        given = resumed(given)[0]
-    library_of(given)
+        given = session.resumed(given, arguments)[0]
+    session.library_of(given)
     chosen, _ = tests_of(given)
     if not given.install_peers:
-        peers.parse(given.peers, library_of(given))
+        peers.parse(given.peers, session.library_of(given))
     packages = {p for t in chosen for p in t.needs}
     if given.counts != "no":
         packages |= {"strace"}
@@ -164,7 +145,7 @@ def show_list(given):
         print(f"  {test.name:24} {test.threads:2} thread{'s' if test.threads > 1 else ' '}  "
               f"{test.about}")
     print("\npeers")
-    for peer in peers.parse(given.peers, library_of(given)):
+    for peer in peers.parse(given.peers, session.library_of(given)):
         print(f"  {peer.label:24} {peer.version or peer.library}"
               + "".join(f" {k}={v}" for k, v in peer.env.items()))
     for line in left_out:
@@ -272,23 +253,11 @@ def tell(progress, results, test):
                  + (f"; noisy: {noise}" if noise else "") + progress.left())
 
 
-def check_peers(where, contenders):
-    """Every peer must serve a trivial program, before hours are spent."""
-    trivial = suite.Test("trivial", "", 1, ["/bin/true"], timeout=20.0)
-    for peer in contenders:
-        if why := where.prove(trivial, peer).note:
-            raise Bad(f"--peers {peer.label}: {peer.library} is no malloc that can be "
-                      f"preloaded: {why}")
-
-
 def measure_all(given, chosen, contenders, results):
-    launch = pathlib.Path(given.build or BUILD) / "bench" / "launch"
-    if not launch.exists():
-        raise Bad(f"{launch}: not built; run tools/bench, which does")
-    where = measure.Machine(launch.resolve())
+    where = measure.Machine(session.launch_of(given))
     signal.signal(signal.SIGTERM, signal.default_int_handler) # nothing is left running
     try:
-        check_peers(where, contenders)
+        session.check_peers(where, contenders)
         steps = steps_of(given, chosen, contenders, results)
         progress = Progress(steps)
         for number, (kind, test, peer, rep) in enumerate(steps):
@@ -307,53 +276,6 @@ def measure_all(given, chosen, contenders, results):
     return True
 
 
-def resumed(given):
-    """(options, results) of an interrupted run, with what is given now on top."""
-    results = store.Results(given.resume)
-    words = results.session["arguments"] + given.words
-    if given.out or given.report:
-        raise Bad("--resume: takes neither --out nor --report")
-    given = arguments(words)
-    given.words = words
-    return given, results
-
-
-def fingerprint(peer):
-    stat = os.stat(peer.library)
-    return {"label": peer.label, "library": peer.library, "version": peer.version,
-            "env": peer.env, "ours": peer.ours, "system": peer.system,
-            "file": [stat.st_size, stat.st_mtime_ns]}
-
-
-def session_of(given, contenders, results):
-    """Results to go on with, whose peers are those of before; or new ones."""
-    now = [fingerprint(p) for p in contenders]
-    if results is None:
-        command = "tools/bench " + shlex.join(given.words)
-        folder = given.out or BUILD / "results" / time.strftime("%Y%m%d-%H%M%S")
-        return store.Results(folder, {
-            "arguments": given.words, "command": command.strip(), "peers": now,
-            "machine": machine.describe(SOURCE)})
-    known = {p["label"]: p for p in results.session["peers"]}
-    for peer in now:
-        before = known.setdefault(peer["label"], peer)
-        if before != peer:
-            raise Bad(f"--resume {results.folder}: {peer['label']} is not what it was when the "
-                      f"run began ({before['library']})")
-    results.session["peers"] = list(known.values())
-    results.save_session()
-    return results
-
-
-def draw(results):
-    try:
-        import plots # needs matplotlib, which nothing else does
-    except ImportError as error:
-        print(f"tools/bench: no plots: {error} (package python3-matplotlib)", file=sys.stderr)
-        return []
-    return plots.draw(results, results.folder)
-
-
 def finish(given, results):
     """Tables, plots, document. The exit status."""
     if not results.rows:
@@ -361,12 +283,9 @@ def finish(given, results):
         return 1
     report.print_all(results, sys.stdout)
     report.write_summary(results)
-    images = draw(results) if given.plots == "yes" else []
+    images = session.draw("plots", results) if given.plots == "yes" else []
     if given.markdown:
-        beside = pathlib.Path(given.markdown).resolve().parent / "img"
-        beside.mkdir(parents=True, exist_ok=True)
-        for image in images:
-            shutil.copy(image, beside / image.name)
+        session.copy_images(images, given.markdown)
         report.write_markdown(results, SOURCE / "doc" / "perf.in.md", given.markdown, images)
     print(f"\n{results.path}, summary.csv and {len(images)} plots beside it"
           + (f"; {given.markdown}" if given.markdown else ""))
@@ -374,6 +293,8 @@ def finish(given, results):
 
 
 def main(argv):
+    if argv[:1] == ["--rest"]:
+        return rest.main(argv)
     given = arguments(argv)
     given.words = [w for w in argv if w != "--plan"]
     if given.plan:
@@ -386,13 +307,10 @@ def main(argv):
         return finish(given, store.Results(given.report))
     results = None
     if given.resume:
-        given, results = resumed(given)
+        given, results = session.resumed(given, arguments)
     chosen, left_out = tests_of(given)
-    contenders = peers.parse(given.peers, library_of(given))
-    for peer in contenders:
-        if not os.path.isfile(peer.library):
-            raise Bad(f"{peer.library}: not built; run tools/bench, which does")
-    results = session_of(given, contenders, results)
+    contenders = session.contenders_of(given)
+    results = session.begin(given, contenders, results)
     for line in left_out:
         print(f"tools/bench: left out: {line}", file=sys.stderr)
     print(f"tools/bench: {len(chosen)} tests, {given.reps} runs each of "

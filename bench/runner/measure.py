@@ -61,6 +61,31 @@ def environment(test, peer):
     return clean, alone
 
 
+def launched(launch, folder, alone, stdin):
+    """How launch runs the command that follows."""
+    argv = [str(launch), "-o", str(folder / "report"), "-i", stdin]
+    for name, value in alone.items():
+        argv += ["-e", f"{name}={value}"]
+    return argv
+
+
+def outcome(folder, status):
+    """(failure or "", report) of what launch ran in the folder, and ended with this status."""
+    errors = (folder / "err").read_text(errors="replace")
+    if "cannot be preloaded" in errors:
+        return next(x for x in errors.splitlines() if "cannot be preloaded" in x), {}
+    if status != 0:
+        return last_line(errors) or f"launch ended with {status}", {}
+    report = {k: float(v) for k, v in (line.split() for line in
+                                       (folder / "report").read_text().splitlines())}
+    if report["signal"]:
+        return f"killed by {signal.Signals(int(report['signal'])).name}", report
+    if report["status"]:
+        reason = last_line(errors) or last_line((folder / "out").read_text(errors="replace"))
+        return f"exit status {report['status']:.0f}" + (reason and f": {reason}"), report
+    return "", report
+
+
 class Machine:
     """Where the launcher is; what runs, so that it can be ended."""
 
@@ -86,9 +111,7 @@ class Machine:
         """
         work = folder / "work"
         work.mkdir(exist_ok=True)
-        argv = [*around, self.launch, "-o", str(folder / "report"), "-i", stdin]
-        for name, value in alone.items():
-            argv += ["-e", f"{name}={value}"]
+        argv = [*around, *launched(self.launch, folder, alone, stdin)]
         with open(folder / "out", "wb") as out, open(folder / "err", "wb") as err:
             self.child = subprocess.Popen(argv + command, cwd=work, env=clean, stdout=out,
                                           stderr=err, stdin=subprocess.DEVNULL,
@@ -108,20 +131,7 @@ class Machine:
                 status = self.child.returncode
             finally:
                 self.stop()
-        errors = (folder / "err").read_text(errors="replace")
-        if "cannot be preloaded" in errors:
-            return next(x for x in errors.splitlines() if "cannot be preloaded" in x), {}
-        if status != 0:
-            return last_line(errors) or f"launch ended with {status}", {}
-        report = {k: float(v) for k, v in (line.split() for line in
-                                           (folder / "report").read_text().splitlines())}
-        if report["signal"]:
-            return f"killed by {signal.Signals(int(report['signal'])).name}", report
-        if report["status"]:
-            reason = last_line(errors) or last_line(
-                (folder / "out").read_text(errors="replace"))
-            return f"exit status {report['status']:.0f}" + (reason and f": {reason}"), report
-        return "", report
+        return outcome(folder, status)
 
     def run(self, test, peer):
         """One measured run."""

@@ -294,27 +294,37 @@ def shortened(text):
 
 
 def write_markdown(results, template, target, images):
-    """The template with every <!-- NAME --> that is a table, a picture or a text replaced."""
-    session = results.session
     texts = {name: as_markdown(table) for name, table in tables(results).items()}
+    texts["rule"] = stats.RULE
+    fill_document(results, texts | {"verdict": listed(verdict(results))},
+                  r"time \S+|memory \w+|figures|" + "|".join(COUNTS), template, target, images)
+
+
+def listed(lines):
+    return "\n".join(f"- {shortened(line)}" for line in lines)
+
+
+def fill_document(results, texts, known, template, target, images):
+    """The template with every <!-- NAME --> that is a table, a picture or a text replaced.
+
+    known: pattern of names that may have no text, because it was not measured.
+    """
+    session = results.session
     texts["machine"] = "\n".join(f"- {k}: {v}" for k, v in session["machine"].items())
     texts["peers"] = "\n".join(
         f"- {p['label']}: {p['version'] or session['machine']['hakmem']}"
         + "".join(f", `{k}={v}`" for k, v in p["env"].items()) for p in session["peers"])
-    texts["verdict"] = "\n".join(f"- {shortened(line)}" for line in verdict(results))
-    texts["rule"] = stats.RULE
     texts["command"] = f"`{shortened(session['command'])}`"
     for image in images:
         about = image.stem.replace("-", " ")
         link = pathlib.Path("img") / image.name
         texts[f"plot {image.stem}"] = f"![{about}]({link})"
-    known = re.compile(r"time \S+|plot \S+|memory \w+|figures|" + "|".join(COUNTS))
 
     def replace(found):
         name = found[1]
         if name in texts:
             return texts[name]
-        if known.fullmatch(name):
+        if re.fullmatch(known + r"|plot \S+", name):
             return "*Not measured.*"
         raise Bad(f"{template}: <!-- {name} -->: no such part; there are: "
                   + ", ".join(sorted(texts)))

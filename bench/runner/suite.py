@@ -101,7 +101,7 @@ def load(paths):
     return list(tests.values())
 
 
-def choose(tests, wanted):
+def choose(tests, wanted, option="--tests"):
     """Those that the comma-separated names, groups or patterns ask for; all for None."""
     if wanted is None:
         return tests
@@ -111,10 +111,10 @@ def choose(tests, wanted):
                  or fnmatch.fnmatchcase(t.name, word)
                  or fnmatch.fnmatchcase(f"{t.group}/{t.name}", word)]
         if not found:
-            raise Bad(f"--tests {word}: no such test or group; --list shows them")
+            raise Bad(f"{option} {word}: no such test or group; --list shows them")
         chosen += [t for t in found if t not in chosen]
     if not chosen:
-        raise Bad("--tests: expected at least one name, group or pattern")
+        raise Bad(f"{option}: expected at least one name, group or pattern")
     return [t for t in tests if t in chosen]
 
 

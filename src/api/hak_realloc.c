@@ -38,7 +38,9 @@ static void *resize_large(void *p, size_t n)
     uint32_t word = ss_word(p);
     bool stays =
         ss_word_heap(word) == 0 && n <= PTRDIFF_MAX && n > (hak_opt.superslab ? mid_max : 0);
-    return stays ? large_resize(p, word, n) : NULL;
+    void *q = stays ? large_resize(p, word, n) : NULL;
+    hak_limit_check();
+    return q;
 }
 
 void *hak_realloc(void *p, size_t n)
@@ -58,9 +60,14 @@ void *hak_realloc(void *p, size_t n)
     /* Whoever grows a block will do so again: each move is by an eighth at least, so that a string
      * which grows byte by byte is not copied at every 16th. Mid classes are further apart anyhow. */
     size_t more = have + have / 8;
+    int saved = errno;
     q = hak_malloc(n > have && more <= SS_TINY_MAX ? HAK_MAX(n, more) : n);
-    if (q == NULL)
-        return n <= have ? p : NULL; /* shrinking needs no memory to succeed */
+    if (q == NULL) {
+        /* Shrinking needs no memory to succeed; and what was given up meanwhile may do to grow. */
+        q = n <= have ? p : resize_large(p, n);
+        errno = q != NULL ? saved : errno;
+        return q;
+    }
     memcpy(q, p, HAK_MIN(have, n));
     hak_free(p);
     return q;

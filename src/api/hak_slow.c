@@ -88,11 +88,13 @@ void *hak_alloc(size_t n, size_t align, bool *zero)
         p = alloc_once(n, align, zero);
         if (HAK_UNLIKELY(p == NULL) && hak_init()) {
             (void)hak_purge();
+            policy_limit_refused();
             p = alloc_once(n, align, zero);
         }
     }
     if (HAK_UNLIKELY(p == NULL))
         errno = ENOMEM;
+    hak_limit_check();
     return p;
 }
 

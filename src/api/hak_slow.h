@@ -6,6 +6,7 @@
 #define HAK_SLOW_H
 
 #include "base/hak_base.h"
+#include "policy/limit.h"
 #include "superslab/ss.h"
 
 /* What hak_malloc does when its bin is empty or the size is above 1 KiB. */
@@ -16,6 +17,16 @@ HAK_NOINLINE void hak_free_slow(void *p);
 /* Ready to serve: options read, region reserved. Any allocation path may call it first; frees
  * never need it. false: no address space; the next call tries again. */
 bool hak_init(void);
+
+/* Policy wants a look at what is held: after it has grown, before the program touches it. */
+HAK_FAST void hak_limit_check(void)
+{
+    if (HAK_UNLIKELY((atomic_load_explicit(&ss_due, memory_order_relaxed) & SS_DUE_LIMIT) !=
+                     0)) {
+        atomic_fetch_and_explicit(&ss_due, ~(uint32_t)SS_DUE_LIMIT, memory_order_relaxed);
+        policy_limit_due();
+    }
+}
 
 /* A block of at least n bytes at a multiple of align (a power of two). *zero (NULL: not asked)
  * tells whether its contents are known to be zero. NULL with errno set. */

@@ -32,6 +32,13 @@ static void heap_counts(struct hak_counts *c)
     }
 }
 
+/* 0: none. */
+static uint64_t limit(const _Atomic size_t *bytes)
+{
+    size_t v = atomic_load_explicit(bytes, memory_order_relaxed);
+    return v != SIZE_MAX ? v : 0;
+}
+
 void hak_counts_get(struct hak_counts *c)
 {
     memset(c, 0, sizeof(*c));
@@ -44,9 +51,10 @@ void hak_counts_get(struct hak_counts *c)
     c->cached_bytes = tiny_cached_bytes();
     c->used_bytes = c->block_bytes - HAK_MIN(c->block_bytes, c->cached_bytes) +
                     c->region.run_bytes + c->large.mapped_bytes;
-    c->held_bytes = c->superslabs * ss_params.superslab_bytes +
-                    c->region.pooled_superslabs * ss_params.superslab_bytes +
-                    c->region.run_bytes + c->region.dirty_bytes + c->large.mapped_bytes;
+    c->held_bytes = ss_held_bytes();
+    c->limit_soft = limit(&ss_limits.soft_bytes);
+    c->limit_hard = limit(&ss_limits.hard_bytes);
+    ss_held_stats(&c->held);
 }
 
 struct row {
@@ -64,6 +72,10 @@ static const struct row rows[] = {
     ROW(used_bytes, "used", "in use (blocks, runs, mappings)", true),
     ROW(cached_bytes, "cached", "in this thread's and parked caches", true),
     ROW(held_bytes, "held", "held from the system", true),
+    ROW(limit_soft, "limit_soft", "soft limit on that; 0: none", true),
+    ROW(limit_hard, "limit_hard", "hard limit on that; 0: none", true),
+    ROW(held.pressures, "pressures", "times it passed the soft limit", false),
+    ROW(held.refused, "refused", "requests to the system the hard limit forbade", false),
     ROW(blocks, "blocks", "blocks out of their slabs", false),
     ROW(block_bytes, "block_bytes", "their bytes", true),
     ROW(region.run_bytes, "run_bytes", "large runs", true),

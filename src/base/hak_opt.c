@@ -12,6 +12,7 @@ enum opt_type {
     FLAG,
     COUNT,
     SIZE,
+    LIMIT,
     CHOICE,
 };
 
@@ -104,10 +105,20 @@ static bool choice_parse(const char *s, const char *words, uint64_t *out)
     return false;
 }
 
+static bool is_bytes(const struct opt_row *r)
+{
+    return r->type == SIZE || r->type == LIMIT;
+}
+
+static bool is_auto(const struct opt_row *r, const char *s)
+{
+    return r->type == LIMIT && strcmp(s, "auto") == 0;
+}
+
 static uint64_t constant(const struct opt_row *r, const char *s)
 {
-    uint64_t v = 0;
-    bool ok = number_parse(s, r->type == SIZE, &v);
+    uint64_t v = HAK_OPT_AUTO;
+    bool ok = is_auto(r, s) || number_parse(s, is_bytes(r), &v);
     HAK_CHECK(ok, "option: options.def holds a number that does not parse");
     return v;
 }
@@ -117,8 +128,14 @@ static bool value_parse(const struct opt_row *r, const char *s, uint64_t *out)
     if (r->type == CHOICE)
         return choice_parse(s, r->words, out);
     uint64_t v;
-    if (!number_parse(s, r->type == SIZE, &v) || v < constant(r, r->min) ||
-        v > constant(r, r->max))
+    if (is_auto(r, s)) {
+        *out = HAK_OPT_AUTO;
+        return true;
+    }
+    if (!number_parse(s, is_bytes(r), &v))
+        return false;
+    bool none = r->type == LIMIT && v == 0;
+    if (!none && (v < constant(r, r->min) || v > constant(r, r->max)))
         return false;
     *out = v;
     return true;
@@ -126,8 +143,12 @@ static bool value_parse(const struct opt_row *r, const char *s, uint64_t *out)
 
 static void value_add(struct hak_text *t, const struct opt_row *r, uint64_t v)
 {
+    if (r->type == LIMIT && v == HAK_OPT_AUTO) {
+        hak_text_add(t, "auto");
+        return;
+    }
     if (r->type != CHOICE) {
-        hak_text_add(t, r->type == SIZE ? "%S" : "%lu", v);
+        hak_text_add(t, is_bytes(r) ? "%S" : "%lu", v);
         return;
     }
     const char *w = r->words;
@@ -203,8 +224,9 @@ static void bad_value(enum hak_opt_id id, const char *value)
     if (r->type == CHOICE)
         hak_text_add(&t, "%s", r->words);
     else
-        hak_text_add(&t, "%s..%s%s%s%s", r->min, r->max, r->words[0] != '\0' ? " " : "",
-                     r->words, r->type == SIZE ? ", K M G allowed" : "");
+        hak_text_add(&t, "%s%s..%s%s%s%s", r->type == LIMIT ? "auto, 0 or " : "", r->min,
+                     r->max, r->words[0] != '\0' ? " " : "", r->words,
+                     is_bytes(r) ? ", K M G T allowed" : "");
     hak_text_add(&t, "; using ");
     value_add(&t, r, *opt_value(id));
     complain(&t);

@@ -33,6 +33,8 @@ enum hak_opt_mode {
     HAK_MODE_LEAN,
 };
 
+#define HAK_OPT_AUTO UINT64_MAX /* a LIMIT given as "auto" */
+
 extern HAK_HIDDEN struct hak_options hak_opt;
 
 /* Set every option to its default, then to what env (NULL: nothing) says. Each bad value and

@@ -32,12 +32,16 @@ static void map_advise(void *p, size_t bytes)
 void *large_map_alloc(size_t n, size_t align)
 {
     size_t bytes = map_bytes(n);
+    if (!ss_held_take(bytes))
+        return NULL;
     void *p = os_map(bytes, HAK_MAX(align, os_page_size()));
     if (p != NULL && !map_table_add(p, bytes)) {
         os_unmap(p, bytes);
         p = NULL;
     }
-    if (p != NULL)
+    if (p == NULL)
+        ss_held_give(bytes);
+    else
         map_advise(p, bytes);
     return p;
 }
@@ -77,6 +81,7 @@ void large_free(void *p, uint32_t word)
     if (bytes == 0)
         bad_pointer(p, word);
     os_unmap(p, bytes);
+    ss_held_give(bytes);
 }
 
 size_t large_usable(const void *p, uint32_t word)

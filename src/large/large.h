@@ -45,6 +45,7 @@ size_t large_good_size(size_t n);
 struct large_stats {
     size_t mappings;
     size_t mapped_bytes;
+    size_t table_bytes;
     uint64_t maps; /* ever made */
 };
 void large_stats(struct large_stats *out);

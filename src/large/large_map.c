@@ -41,9 +41,13 @@ static bool grow(void)
     struct entry *old = table;
     size_t old_capacity = capacity;
     size_t entries = HAK_MAX(2 * capacity, (size_t)256);
-    struct entry *new = os_map(table_bytes(entries), os_page_size());
-    if (new == NULL)
+    if (!ss_held_take(table_bytes(entries)))
         return false;
+    struct entry *new = os_map(table_bytes(entries), os_page_size());
+    if (new == NULL) {
+        ss_held_give(table_bytes(entries));
+        return false;
+    }
     os_name_records(new, table_bytes(entries));
     table = new;
     capacity = entries;
@@ -51,8 +55,10 @@ static bool grow(void)
         if (old[i].address != 0)
             table[probe(old[i].address)] = old[i];
     }
-    if (old != NULL)
+    if (old != NULL) {
         os_unmap(old, table_bytes(old_capacity));
+        ss_held_give(table_bytes(old_capacity));
+    }
     return true;
 }
 
@@ -118,7 +124,11 @@ void *map_table_resize(void *p, size_t bytes)
 {
     os_lock(&lock);
     size_t old = capacity != 0 ? table[probe((uintptr_t)p)].bytes : 0;
-    void *q = old != 0 ? os_remap(p, old, bytes) : NULL;
+    size_t more = bytes > old ? bytes - old : 0;
+    bool ok = old != 0 && ss_held_take(more);
+    void *q = ok ? os_remap(p, old, bytes) : NULL;
+    if (ok)
+        ss_held_give(q == NULL ? more : bytes < old ? old - bytes : 0);
     if (q != NULL) {
         (void)remove_locked(p);
         table[probe((uintptr_t)q)] = (struct entry){(uintptr_t)q, bytes};
@@ -143,6 +153,7 @@ void large_stats(struct large_stats *out)
 {
     os_lock(&lock);
     *out = stats;
+    out->table_bytes = capacity != 0 ? table_bytes(capacity) : 0;
     os_unlock(&lock);
 }
 

@@ -74,7 +74,8 @@ void os_name_records(void *addr, size_t bytes);
 
 /* Run fn(arg) in the calling thread when it ends; a second call replaces arg. fn must have been
  * given to os_thread_exit_init once. May allocate through malloc on some systems, so the caller
- * must be able to serve malloc already. false: no hook, the thread will end unnoticed. */
+ * must be able to serve malloc already. false: no hook, the thread will end unnoticed. So it is
+ * where os_thread_exit_init failed. */
 bool os_thread_exit_init(void (*fn)(void *arg));
 bool os_thread_exit_arm(void *arg);
 /* pthread_atfork, in this order: prepare in the parent, then parent or child. */
@@ -106,6 +107,50 @@ void os_keep_stderr(void);
 /* Value of an environment variable; NULL: unset, or the process runs with raised rights
  * (AT_SECURE), where the environment belongs to somebody else. */
 const char *const *os_environ(void);
+
+/* Call fn(arg, line) for each line of a text file, without its newline and cut to OS_LINE_MAX - 1
+ * bytes; fn may write to it, and returns false to stop. false: the file cannot be opened, or not
+ * be read to its end or to where fn stopped; lines before that were seen. Opens the file
+ * anew and leaves nothing open; 2 KiB of stack. */
+enum { OS_LINE_MAX = 1024 };
+bool os_file_lines(const char *path, bool (*fn)(void *arg, char *line), void *arg);
+
+/* ---- The memory cgroup: what a container may use. os_cgroup.c. ----
+ *
+ * root: what /proc and /sys are looked up under, "" but in tests. */
+enum {
+    OS_CGROUP_PATH_MAX = 512, /* bytes with the closing NUL; of longer paths nothing is known */
+    OS_CGROUP_LEVELS = 8,
+};
+
+struct os_cgroup {
+    unsigned version; /* 1 or 2; 0: none was found */
+    size_t top;       /* bytes of path that are the mount point: no level is above it */
+    char path[OS_CGROUP_PATH_MAX];
+};
+
+/* A cgroup with a limit: the process's own or one above it. Bytes; UINT64_MAX: none. */
+struct os_cgroup_level {
+    uint64_t max;  /* beyond it the kernel kills */
+    uint64_t high; /* beyond it the kernel slows down (v2) */
+    uint64_t used; /* by all its processes; above half a limit without the page cache, which the
+                      kernel drops first: to know that costs */
+};
+
+/* Share of time in which a task waited for memory. */
+struct os_pressure {
+    unsigned avg10;    /* of the last 10 seconds, in 1/100 % */
+    uint64_t total_us; /* ever */
+};
+
+/* Find the process's memory cgroup: that of v1 where v1 has the memory controller, else that of v2.
+ * Returns NULL, or the reason why there is none, for the log. */
+const char *os_cgroup_find(const char *root, struct os_cgroup *out);
+/* The levels with a limit, innermost first, at most OS_CGROUP_LEVELS. Returns how many. What cannot be
+ * read is no limit. */
+unsigned os_cgroup_read(const struct os_cgroup *cg, struct os_cgroup_level *levels);
+/* The cgroup's (v2), else the machine's. false: the kernel does not tell. */
+bool os_pressure_read(const char *root, const struct os_cgroup *cg, struct os_pressure *out);
 
 /* ---- Lock: a futex word, 4 bytes, no allocation (Drepper, "Futexes Are Tricky", 2011). ----
  *

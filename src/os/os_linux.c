@@ -42,20 +42,90 @@ static struct {
 } os;
 
 static pthread_key_t exit_key;
+static bool exit_key_made; /* else its number is somebody else's key */
+
+/* Files by bare system calls: the C library's functions are cancellation points, which malloc and
+ * free may not be, and other libraries put their own in place of them. */
+static int fd_open(const char *path)
+{
+    return (int)syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC);
+}
+
+/* Returns the bytes read, 0 at the end, -1 on failure. */
+static ssize_t fd_read(int fd, char *buf, size_t size)
+{
+    ssize_t got;
+    do
+        got = syscall(SYS_read, fd, buf, size);
+    while (got < 0 && errno == EINTR);
+    return got;
+}
+
+static void fd_close(int fd)
+{
+    (void)syscall(SYS_close, fd);
+}
 
 /* Read a whole small file into buf, NUL-terminated. Returns its length, 0 on failure. */
 static size_t file_read(const char *path, char *buf, size_t size)
 {
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int fd = fd_open(path);
     if (fd < 0)
         return 0;
     size_t have = 0;
     ssize_t got;
-    while (have < size - 1 && (got = read(fd, buf + have, size - 1 - have)) > 0)
+    while (have < size - 1 && (got = fd_read(fd, buf + have, size - 1 - have)) > 0)
         have += (size_t)got;
-    close(fd);
+    fd_close(fd);
     buf[have] = '\0';
     return have;
+}
+
+/* The part of a file that is in hand. */
+struct reader {
+    int fd;
+    size_t at, have;
+    char buf[OS_LINE_MAX];
+};
+
+/* The next byte; 0 at the end (the files read have no such byte), -1 on failure. */
+static int reader_next(struct reader *r)
+{
+    if (r->at == r->have) {
+        ssize_t got = fd_read(r->fd, r->buf, sizeof(r->buf));
+        if (got <= 0)
+            return (int)got;
+        r->at = 0;
+        r->have = (size_t)got;
+    }
+    return (unsigned char)r->buf[r->at++];
+}
+
+bool os_file_lines(const char *path, bool (*fn)(void *arg, char *line), void *arg)
+{
+    int saved = errno;
+    struct reader r = {.fd = fd_open(path)};
+    char line[OS_LINE_MAX];
+    size_t len = 0;
+    bool more = r.fd >= 0;
+    int c = more ? 1 : -1;
+    while (more && (c = reader_next(&r)) > 0) {
+        if (c != '\n') {
+            if (len < sizeof(line) - 1)
+                line[len++] = (char)c;
+            continue;
+        }
+        line[len] = '\0';
+        more = fn(arg, line);
+        len = 0;
+    }
+    line[len] = '\0';
+    if (c == 0 && len > 0) /* the last one without a newline */
+        (void)fn(arg, line);
+    if (r.fd >= 0)
+        fd_close(r.fd);
+    errno = saved;
+    return c >= 0;
 }
 
 void os_init(void)
@@ -106,12 +176,9 @@ bool os_commit_counts(void)
 {
     int saved = errno;
     bool counts = limit_of(RLIMIT_AS) != UINT64_MAX || limit_of(RLIMIT_DATA) != UINT64_MAX;
-    int fd = counts ? -1 : open("/proc/sys/vm/overcommit_memory", O_RDONLY | O_CLOEXEC);
-    if (fd >= 0) {
-        char mode = '0';
-        counts = read(fd, &mode, 1) == 1 && mode == '2';
-        (void)close(fd);
-    }
+    char mode[4];
+    if (!counts && file_read("/proc/sys/vm/overcommit_memory", mode, sizeof(mode)) > 0)
+        counts = mode[0] == '2';
     errno = saved;
     return counts;
 }
@@ -338,13 +405,14 @@ void os_name_records(void *addr, size_t bytes)
 
 bool os_thread_exit_init(void (*fn)(void *arg))
 {
-    return pthread_key_create(&exit_key, fn) == 0;
+    exit_key_made = pthread_key_create(&exit_key, fn) == 0;
+    return exit_key_made;
 }
 
 bool os_thread_exit_arm(void *arg)
 {
     int saved = errno;
-    bool ok = pthread_setspecific(exit_key, arg) == 0;
+    bool ok = exit_key_made && pthread_setspecific(exit_key, arg) == 0;
     errno = saved;
     return ok;
 }
@@ -544,7 +612,7 @@ void hak_write_err(const char *text, size_t length)
 {
     int saved = errno;
     while (length > 0) {
-        ssize_t n = write(error_fd, text, length);
+        ssize_t n = syscall(SYS_write, error_fd, text, length);
         if (n <= 0 && errno != EINTR)
             break;
         if (n > 0) {

@@ -15,6 +15,7 @@
 
 #include "base/hak_log.h"
 #include "base/hak_opt.h"
+#include "policy/limit.h"
 #include "superslab/ss.h"
 #include "tiny/tiny.h"
 
@@ -33,7 +34,7 @@ static struct {
 
 static uint64_t tick_ns(void)
 {
-    return batch.decay_ns / SS_DECAY_TICKS;
+    return batch.decay_ns / SS_DECAY_TICKS / policy_limit_speed();
 }
 
 /* What raises ss_due from now on. */
@@ -67,12 +68,16 @@ static bool tick(uint64_t huge_ns)
 {
     static uint64_t ops; /* [the thread's, or tick_lock] */
     struct ss_tick t;
-    tiny_flush_parked(batch.decay_ns);
-    bool pending = tiny_flush_idle(SS_DECAY_TICKS);
+    policy_limit_tick();
+    bool pressure = ss_pressure(); /* then nothing is waited for */
+    tiny_flush_parked(pressure ? 0 : batch.decay_ns);
+    bool pending = tiny_flush_idle(pressure ? 1 : SS_DECAY_TICKS);
     ss_tick(&t);
+    if (pressure)
+        (void)ss_purge();
     if (t.refused && !atomic_exchange_explicit(&batch.warned, true, memory_order_relaxed))
         hak_log(HAK_LOG_WARN, "purge: the system refuses to take memory back; it is kept");
-    pending |= huge_ask(huge_ns);
+    pending |= !pressure && huge_ask(huge_ns);
     bool quiet = !pending && t.ops == ops;
     ops = t.ops;
     return quiet;
@@ -140,6 +145,10 @@ static void tick_if_time(void)
 void policy_due(const void *caller)
 {
     uint32_t why = atomic_exchange_explicit(&ss_due, 0, memory_order_relaxed);
+    if ((why & SS_DUE_LIMIT) != 0)
+        policy_limit_due();
+    if ((why & ~(uint32_t)SS_DUE_LIMIT) == 0)
+        return;
     atomic_fetch_add(&batch.pokes, 1);
     uint32_t state = atomic_load(&batch.state);
     if (batch.decay_ns == 0) {
@@ -179,6 +188,7 @@ void policy_fork_child(void)
 {
     atomic_store(&batch.state, OFF);
     atomic_store(&batch.process, 0);
+    limit_fork_child();
     atomic_store_explicit(&batch.tick_lock.word, OS_LOCK_FREE, memory_order_relaxed);
     atomic_store_explicit(&ss_due, 0, memory_order_relaxed);
     due_set_off();

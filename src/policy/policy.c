@@ -8,6 +8,7 @@
 #include "base/hak_opt.h"
 #include "large/large.h"
 #include "mid/mid.h"
+#include "policy/limit.h"
 #include "tiny/tiny.h"
 
 enum {
@@ -40,6 +41,7 @@ void policy_init(void)
     atomic_store_explicit(&large_params.threshold, hak_opt.large_threshold,
                           memory_order_relaxed);
     batch_init();
+    limit_init();
     ace_init();
 }
 

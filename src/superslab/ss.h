@@ -30,6 +30,9 @@
  *   S6  a heap's dirty units are the set bits of its superslabs' dirty words; the region's are
  *       the sum over free runs and pooled superslabs.
  *   S7  units on their way to the system belong to nobody: neither free nor in a slab or run.
+ *   S8  what is held is the sum of all units in slabs and runs, dirty units (S6), units on their way
+ *       (S7), the tables as far as they are committed, records, and what large has mapped. Nothing
+ *       else of hakmem's was ever touched, so no more than that is resident.
  *
  * Concurrency: a heap's lock guards its lists and all its slabs; ss_region.lock guards runs,
  * the frontier and the pools of empty superslabs. Order: heap before region. Remote-free queues
@@ -88,8 +91,43 @@ extern struct ss_params ss_params;
 
 /* Raised by slow paths under the conditions in ss_params: policy should have a look. Policy lowers
  * it. */
-enum { SS_DUE_BYTES = 1, SS_DUE_OPS = 2 };
+enum { SS_DUE_BYTES = 1, SS_DUE_OPS = 2, SS_DUE_LIMIT = 4 };
 extern _Atomic uint32_t ss_due;
+
+/* ---- What is held from the system (S8), and its limits (ss_held.c). Lock-free. ---- */
+struct ss_limits {
+    _Atomic size_t hard_bytes; /* never more; SIZE_MAX: no limit */
+    _Atomic size_t soft_bytes; /* beyond it pressure sets in, */
+    _Atomic size_t calm_bytes; /* and lasts until less than this is held; <= soft */
+    _Atomic bool pressure;
+    _Atomic size_t look_bytes; /* from so much held on ss_due is raised */
+    _Atomic size_t
+        squeeze_bytes; /* and, under pressure, for so much free memory in one place */
+};
+extern struct ss_limits ss_limits;
+
+/* Under pressure caches stay small, and what is free goes back at once. */
+HAK_FAST bool ss_pressure(void)
+{
+    return HAK_UNLIKELY(atomic_load_explicit(&ss_limits.pressure, memory_order_relaxed));
+}
+
+/* Set the first three, and judge by them what is held now. */
+void ss_limits_set(size_t hard_bytes, size_t soft_bytes, size_t calm_bytes);
+
+/* Count memory before it is handed out; false: that would pass the hard limit. And take it off the
+ * count once it has gone back. */
+bool ss_held_take(size_t bytes);
+void ss_held_give(size_t bytes);
+size_t ss_held_bytes(void);
+
+struct ss_held_stats {
+    uint64_t refused;   /* takes beyond the hard limit */
+    uint64_t pressures; /* how often pressure set in */
+};
+void ss_held_stats(struct ss_held_stats *out);
+/* What S8 says it must be, but for what large has mapped, by a walk. Only while nothing else runs. */
+size_t ss_held_walk(void);
 
 /* Reserve the region and its tables. false: no address space to be had; may be called again. */
 bool ss_init(void);

@@ -126,14 +126,13 @@ static void slab_splice(struct ss_slab *s, struct ss_chain *out)
     s->nfree = 0;
 }
 
-/* The slab to refill from: the longest on its list, which has had most blocks come home. Of a mid
- * class, the fullest of the first few: a slab of few blocks is soon empty, and then other classes may
- * have its units. */
+/* The slab to refill from: the fullest of the first few, so that the others become empty, and their
+ * units another class's or the system's. */
 static struct ss_slab *slab_current(struct ss_heap *h, unsigned class)
 {
     enum { LOOK = 8 };
     struct ss_slab *first = h->slabs[class], *best = first;
-    if (class < SS_TINY_NCLASS || first == NULL)
+    if (first == NULL)
         return first;
     struct ss_slab *s = first->next;
     for (unsigned i = 1; i < LOOK && s != first; i++, s = s->next) {
@@ -336,4 +335,6 @@ void ss_validate(void)
     os_lock(&ss_region.lock);
     ss_runs_validate();
     os_unlock(&ss_region.lock);
+    HAK_CHECK(ss_held_bytes() >= ss_held_walk(),
+              "superslab: less counted than is held"); /* S8 */
 }

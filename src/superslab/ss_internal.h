@@ -135,6 +135,10 @@ static inline size_t ss_superslab_index(const struct ss_superslab *ss)
 static inline void ss_ledger_add(struct ss_ledger *l, size_t n)
 {
     l->units += n;
+    if (ss_pressure() &&
+        l->units << SS_UNIT_SHIFT >=
+            atomic_load_explicit(&ss_limits.squeeze_bytes, memory_order_relaxed))
+        ss_due_raise(SS_DUE_LIMIT);
     if (HAK_UNLIKELY(l->units << SS_UNIT_SHIFT >=
                      atomic_load_explicit(&ss_params.due_bytes, memory_order_relaxed)))
         ss_due_raise(SS_DUE_BYTES);
@@ -182,6 +186,9 @@ void ss_way_leave(void);
 /* After a fork, in the child: units that another thread had on their way. */
 void ss_purge_fork_child(void);
 
+/* Of the tables, committed. */
+size_t ss_tables_bytes(void);
+
 /* ---- Huge pages (ss_huge.c). ---- */
 
 /* Addresses that were reserved just now. */
@@ -208,7 +215,7 @@ bool ss_region_init(void);
 /* Make units [0, upto) usable, with their records. Lock held. */
 bool ss_region_commit_locked(size_t upto);
 /* The run allocator under the lock already held; see ss_run_alloc. */
-size_t ss_run_take_locked(size_t units, size_t align_units, uint32_t *dirty);
+size_t ss_run_take_locked(size_t units, size_t align_units, bool as_superslab, uint32_t *dirty);
 void ss_run_give_locked(size_t first, size_t units, uint32_t dirty);
 #define SS_UNIT_NONE SIZE_MAX
 

@@ -118,6 +118,7 @@ static size_t batch_purge(size_t want, size_t least, bool all, bool *refused)
     *refused |= done < b->n;
     way_return_locked(done);
     os_unlock(owner_lock());
+    ss_held_give(units << SS_UNIT_SHIFT);
     atomic_fetch_add_explicit(&ss_region.purged_bytes, units << SS_UNIT_SHIFT,
                               memory_order_relaxed);
     return units;

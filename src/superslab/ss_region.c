@@ -108,8 +108,13 @@ static bool extent_commit(struct extent *e, size_t low, size_t high)
     high = HAK_MAX(HAK_ALIGN_UP(high, step), e->high);
     size_t from = low < e->low ? low : e->high;
     size_t to = high > e->high ? high : e->low;
-    if (from < to && !os_commit(plan.base + from, to - from))
+    size_t more = high - low - (e->high - e->low);
+    if (!ss_held_take(more))
         return false;
+    if (from < to && !os_commit(plan.base + from, to - from)) {
+        ss_held_give(more);
+        return false;
+    }
     *e = (struct extent){low, high};
     return true;
 }
@@ -125,6 +130,11 @@ static bool tables_commit(size_t upto)
         return false;
     plan.committed_units = upto;
     return true;
+}
+
+size_t ss_tables_bytes(void)
+{
+    return plan.head.high - plan.head.low + plan.tail.high - plan.tail.low;
 }
 
 /* Units to commit at a time. A call stops the page faults of all threads, which may then wake up
@@ -257,6 +267,8 @@ void *ss_meta_alloc(size_t bytes)
 {
     bytes = HAK_ALIGN_UP(bytes, (size_t)HAK_LINE);
     void *p = NULL;
+    if (!ss_held_take(bytes))
+        return NULL;
     os_lock(&ss_region.lock);
     if ((size_t)(ss_region.meta_end - ss_region.meta) < bytes)
         meta_grow_locked(bytes);
@@ -266,6 +278,8 @@ void *ss_meta_alloc(size_t bytes)
         ss_region.meta_bytes += bytes;
     }
     os_unlock(&ss_region.lock);
+    if (p == NULL)
+        ss_held_give(bytes);
     return p;
 }
 

@@ -149,6 +149,28 @@ static uint32_t run_cut(struct ss_run *free_run, size_t start, size_t units)
     return part_dirty(&r, first, start, start + units);
 }
 
+/* How many more units count as dirty once [start, end) is cut out. */
+static size_t run_surplus(const struct ss_run *r, size_t start, size_t end)
+{
+    size_t first = run_first(r);
+    return (size_t)part_dirty(r, first, first, start) + part_dirty(r, first, start, end) +
+           part_dirty(r, first, end, first + r->units) - r->dirty;
+}
+
+/* Count (S8) [start, start + units), which begins inside the free run r, or at the frontier (NULL),
+ * before it is cut. As a superslab's, clean ones count later. Returns bytes, which `false` from
+ * ss_held_take refuses. */
+static size_t run_cost(const struct ss_run *r, size_t start, size_t units, bool as_superslab)
+{
+    if (r == NULL)
+        return as_superslab ? 0 : units << SS_UNIT_SHIFT;
+    size_t first = run_first(r), stop = HAK_MIN(start + units, first + r->units);
+    uint32_t dirty = part_dirty(r, first, start, stop);
+    if (as_superslab && dirty == 0)
+        return 0;
+    return (units - dirty + run_surplus(r, start, stop)) << SS_UNIT_SHIFT;
+}
+
 static bool run_fits(const struct ss_run *r, size_t units, size_t align_units)
 {
     size_t first = run_first(r);
@@ -174,7 +196,8 @@ static struct ss_run *run_search(size_t units, size_t align_units)
 }
 
 /* From the frontier, using the free run that ends there, if one does. */
-static size_t run_extend_frontier(size_t units, size_t align_units, uint32_t *dirty)
+static size_t run_extend_frontier(size_t units, size_t align_units, bool as_superslab,
+                                  uint32_t *dirty)
 {
     size_t first = ss_region.frontier;
     struct ss_run *last = first > 0 ? &ss_region.unit[first - 1].run : NULL;
@@ -183,11 +206,16 @@ static size_t run_extend_frontier(size_t units, size_t align_units, uint32_t *di
         r = &ss_region.unit[first - last->units].run;
         first = run_first(r);
     }
-    size_t start = HAK_ALIGN_UP(first, align_units);
-    if (units > ss_region.units || start + units > ss_region.units ||
-        !ss_region_commit_locked(start + units))
+    size_t start = HAK_ALIGN_UP(first, align_units), old = ss_region.frontier;
+    if (units > ss_region.units || start + units > ss_region.units)
         return SS_UNIT_NONE;
-    size_t old = ss_region.frontier;
+    size_t cost = run_cost(start < old ? r : NULL, start, units, as_superslab);
+    if (!ss_held_take(cost))
+        return SS_UNIT_NONE;
+    if (!ss_region_commit_locked(start + units)) {
+        ss_held_give(cost);
+        return SS_UNIT_NONE;
+    }
     ss_region.frontier = HAK_MAX(old, start + units);
     if (r != NULL && start < old) {
         *dirty = run_cut(r, start, old - start);
@@ -198,7 +226,7 @@ static size_t run_extend_frontier(size_t units, size_t align_units, uint32_t *di
     return start;
 }
 
-size_t ss_run_take_locked(size_t units, size_t align_units, uint32_t *dirty)
+size_t ss_run_take_locked(size_t units, size_t align_units, bool as_superslab, uint32_t *dirty)
 {
     os_lock_assert_held(&ss_region.lock);
     *dirty = 0;
@@ -206,9 +234,11 @@ size_t ss_run_take_locked(size_t units, size_t align_units, uint32_t *dirty)
     size_t start;
     if (r != NULL) {
         start = HAK_ALIGN_UP(run_first(r), align_units);
+        if (!ss_held_take(run_cost(r, start, units, as_superslab)))
+            return SS_UNIT_NONE;
         *dirty = run_cut(r, start, units);
     } else {
-        start = run_extend_frontier(units, align_units, dirty);
+        start = run_extend_frontier(units, align_units, as_superslab, dirty);
         if (start == SS_UNIT_NONE)
             return start;
     }
@@ -282,7 +312,7 @@ void *ss_run_alloc(size_t units, size_t align, bool *zero)
     uint32_t dirty = 0;
     os_lock(&ss_region.lock);
     size_t start =
-        ss_run_take_locked(units, HAK_MAX(align >> SS_UNIT_SHIFT, (size_t)1), &dirty);
+        ss_run_take_locked(units, HAK_MAX(align >> SS_UNIT_SHIFT, (size_t)1), false, &dirty);
     if (start != SS_UNIT_NONE) {
         ss_region.unit[start].run.units = (uint32_t)units;
         run_wait(&ss_region.unit[start].run);
@@ -332,12 +362,16 @@ static bool run_grow_locked(size_t first, size_t old, size_t units)
         after = &ss_region.unit[end].run;
         have = after->units;
     }
-    if (have < need) {
-        if (end + have != ss_region.frontier || first + units > ss_region.units ||
-            !ss_region_commit_locked(first + units))
-            return false;
-        ss_region.frontier = first + units;
+    if (have < need && (end + have != ss_region.frontier || first + units > ss_region.units))
+        return false;
+    size_t cost = run_cost(after, end, need, false);
+    if (!ss_held_take(cost))
+        return false;
+    if (have < need && !ss_region_commit_locked(first + units)) {
+        ss_held_give(cost);
+        return false;
     }
+    ss_region.frontier = HAK_MAX(ss_region.frontier, first + units);
     if (after != NULL)
         (void)run_cut(after, end, HAK_MIN(have, need));
     run_words_set(end, need, SS_WORD_RUN_MORE);
@@ -378,6 +412,8 @@ static void run_claim(struct ss_run *r, struct ss_batch *b)
     if (end - start < b->least)
         return;
     size_t units = all_dirty ? HAK_MIN(end - start, b->want) : end - start;
+    if (!ss_held_take(run_surplus(r, start, start + units) << SS_UNIT_SHIFT))
+        return;
     uint32_t dirty = run_cut(r, start, units);
     ss_region.unit[start].run.kind = SS_KIND_USED;
     ss_region.unit[start + units - 1].run.kind = SS_KIND_USED;

@@ -100,7 +100,7 @@ static struct ss_superslab *superslab_take(struct ss_heap *h, bool *grew)
     } else {
         uint32_t dirty;
         unsigned units = ss_region.ss_units;
-        size_t first = ss_run_take_locked(units, units, &dirty);
+        size_t first = ss_run_take_locked(units, units, true, &dirty);
         if (first != SS_UNIT_NONE) {
             ss = ss_superslab_at(first / units);
             ss->node = h->node;
@@ -215,8 +215,8 @@ static void row_search(struct ss_superslab *ss, uint32_t bits, unsigned units, s
 }
 
 /* Step 2: units of one of the first superslabs; resident ones if there are, for they cost no page
- * fault and no memory. SS_UNIT_NONE: none. */
-static size_t units_take(struct ss_heap *h, unsigned units, bool *untouched)
+ * fault and no memory. ss NULL: none. */
+static struct row units_search(struct ss_heap *h, unsigned units)
 {
     enum { LOOK = 64 };
     struct row dirty = {.cost = UINT_MAX}, any = {.cost = UINT_MAX};
@@ -227,9 +227,14 @@ static size_t units_take(struct ss_heap *h, unsigned units, bool *untouched)
             row_search(ss, ss->free, units, &any);
         ss = ss->next != h->superslabs ? ss->next : NULL;
     }
-    struct row *best = dirty.ss != NULL ? &dirty : &any;
-    return best->ss != NULL ? units_cut(h, best->ss, best->bit, units, untouched)
-                            : SS_UNIT_NONE;
+    return dirty.ss != NULL ? dirty : any;
+}
+
+/* Count those of a row that hold no pages yet. false: beyond the hard limit. */
+static bool row_hold(const struct row *r, unsigned units)
+{
+    size_t clean = (size_t)__builtin_popcount(row_mask(r->bit, units) & ~r->ss->dirty);
+    return clean == 0 || ss_held_take(clean << SS_UNIT_SHIFT);
 }
 
 /* ---- Slabs. ---- */
@@ -237,13 +242,19 @@ static size_t units_take(struct ss_heap *h, unsigned units, bool *untouched)
 struct ss_slab *ss_slab_take_locked(struct ss_heap *h, unsigned class, bool *grew)
 {
     const struct ss_class *k = &ss_classes[class];
-    bool untouched = false;
-    size_t unit = units_take(h, k->units, &untouched);
-    if (unit == SS_UNIT_NONE) {
+    bool untouched;
+    struct row row = units_search(h, k->units);
+    if (row.ss == NULL) {
         if (superslab_take(h, grew) == NULL)
             return NULL;
-        unit = units_take(h, k->units, &untouched);
+        row = units_search(h, k->units);
     }
+    if (HAK_UNLIKELY(!row_hold(&row, k->units))) {
+        if (row.ss->free == ss_region.ss_mask)
+            superslab_give(h, row.ss);
+        return NULL;
+    }
+    size_t unit = units_cut(h, row.ss, row.bit, k->units, &untouched);
     struct ss_slab *s = &ss_region.unit[unit].slab;
     /* Not kind: it is SS_KIND_USED already, and a run beside the superslab may be reading it. */
     s->class = (uint8_t) class;

@@ -20,12 +20,18 @@ enum {
     USE_MIN_BYTES = 1024, /* of other heaps' blocks that are used instead of own ones */
 };
 
-static uint32_t cap_start(unsigned class)
+static uint32_t cap_start(const struct tiny_cache *tc, unsigned class)
 {
     uint32_t most = tiny_params.cap_max[class];
-    if (!tiny_params.adapt || most == 0) /* 0: also classes this superslab size has not */
+    if (!(tiny_params.adapt || tc->squeezed) ||
+        most == 0) /* 0: also classes this superslab size has not */
         return most;
     return HAK_MIN(HAK_MAX(CAP_START_BYTES / ss_classes[class].size, 2u), most);
+}
+
+static uint32_t cap_most(const struct tiny_cache *tc, unsigned class)
+{
+    return HAK_UNLIKELY(tc->squeezed) ? cap_start(tc, class) : tiny_params.cap_max[class];
 }
 
 static void bin_room_set(struct tiny_cache *tc, unsigned class, uint32_t held)
@@ -37,7 +43,7 @@ static void bin_room_set(struct tiny_cache *tc, unsigned class, uint32_t held)
 /* The slow-start rule: every miss that reaches the heap doubles what the bin may hold. */
 static void cap_grow(struct tiny_cache *tc, unsigned class)
 {
-    tc->cap[class] = HAK_MIN(HAK_MAX(tc->cap[class] * 2, 1u), tiny_params.cap_max[class]);
+    tc->cap[class] = HAK_MIN(HAK_MAX(tc->cap[class] * 2, 1u), cap_most(tc, class));
 }
 
 static uint32_t room_left(const struct tiny_bin *bin)
@@ -53,7 +59,7 @@ static uint32_t bin_count(const struct tiny_cache *tc, unsigned class)
 static void cap_shrink(struct tiny_cache *tc, unsigned class)
 {
     uint32_t held = bin_count(tc, class);
-    tc->cap[class] = HAK_MAX(tc->cap[class] / 2, cap_start(class));
+    tc->cap[class] = HAK_MAX(tc->cap[class] / 2, cap_start(tc, class));
     bin_room_set(tc, class, held);
 }
 
@@ -234,10 +240,10 @@ static uint32_t spares_room(const struct tiny_cache *tc, unsigned class)
 static void spare_add(struct tiny_cache *tc, unsigned class, void *list, uint32_t count)
 {
     if (tc->spares[class] + count > spares_room(tc, class)) {
-        if (tc->cap[class] < tiny_params.cap_max[class])
+        if (tc->cap[class] < cap_most(tc, class))
             cap_grow(tc, class);
-        else if (tiny_params.adapt && tc->missed[class] && tc->spares_max[class] < SPARES_MAX &&
-                 quota_take(tc, class, count))
+        else if (tiny_params.adapt && !tc->squeezed && tc->missed[class] &&
+                 tc->spares_max[class] < SPARES_MAX && quota_take(tc, class, count))
             tc->spares_max[class]++;
     }
     if (tc->spares[class] + count <= spares_room(tc, class))
@@ -253,7 +259,7 @@ static void bin_flush(struct tiny_cache *tc, unsigned class)
     spares_flush(tc, class, 0);
     blocks_send(tc, remote_take(tc, class));
     tc->spares_max[class] = 1;
-    tc->cap[class] = cap_start(class);
+    tc->cap[class] = cap_start(tc, class);
     bin_room_set(tc, class, 0);
 }
 
@@ -301,8 +307,27 @@ static void cache_sweep(struct tiny_cache *tc)
     parcels_send(tc);
 }
 
+/* Pressure set in: all goes back, and lists stay as short as they start. Or it has gone. */
+static HAK_SLOW void cache_squeeze(struct tiny_cache *tc, bool on)
+{
+    tc->squeezed = on;
+    for (unsigned c = 1; c < SS_NCLASS; c++) {
+        uint32_t held = bin_count(tc, c);
+        if (on) {
+            bin_flush(tc, c);
+        } else {
+            tc->cap[c] = HAK_MAX(tc->cap[c], cap_start(tc, c));
+            bin_room_set(tc, c, held);
+        }
+    }
+    quota_return(tc);
+    parcels_send(tc);
+}
+
 static void cache_tick(struct tiny_cache *tc)
 {
+    if (HAK_UNLIKELY(ss_pressure() != tc->squeezed))
+        cache_squeeze(tc, !tc->squeezed);
     if (HAK_LIKELY(++tc->ticks % SWEEP_TICKS != 0) || !tiny_params.adapt)
         return;
     uint64_t now = os_now_ns();
@@ -318,7 +343,7 @@ static HAK_SLOW void unused_collect(struct tiny_cache *tc)
     if (tiny_params.adapt)
         cache_sweep(tc);
     ss_drain_parked();
-    tiny_flush_parked(tiny_params.park_decay_ns);
+    tiny_flush_parked(ss_pressure() ? 0 : tiny_params.park_decay_ns);
 }
 
 void tiny_give(struct tiny_cache *tc, unsigned class, void *p)

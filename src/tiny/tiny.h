@@ -87,6 +87,7 @@ struct tiny_parcel { /* T4 */
 struct tiny_cache {
     uint32_t tag;         /* [const] T3 */
     uint32_t ticks;       /* slow operations so far */
+    bool squeezed;        /* as it was under pressure, at the last slow operation */
     uint64_t swept_ns;    /* when it was swept last */
     struct ss_heap *heap; /* [const] */
     void *inbox;          /* lists that came home and are not in their bins yet */

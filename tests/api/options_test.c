@@ -16,7 +16,7 @@
 #include "hakmem.h"
 #include "support/hak_test.h"
 
-enum type { FLAG, COUNT, SIZE, CHOICE };
+enum type { FLAG, COUNT, SIZE, LIMIT, CHOICE };
 
 static const struct row {
     const char *name;
@@ -78,6 +78,8 @@ static void variable(char *out, size_t size, const char *name, const char *value
 static unsigned long long number(const char *s)
 {
     char *end;
+    if (strcmp(s, "auto") == 0)
+        return HAK_OPT_AUTO;
     unsigned long long v = strtoull(s, &end, 10);
     const char *unit = *end != '\0' ? strchr("KMGT", *end) : NULL;
     return unit != NULL ? v << (10 * (unit - "KMGT" + 1)) : v;
@@ -129,6 +131,10 @@ static void every_option_takes_its_good_values(void **state)
             require_good(o, o->max, number(o->max));
             for (int mode = 0; mode < 3; mode++)
                 require_good(o, o->def[mode], number(o->def[mode]));
+            if (o->type == LIMIT) {
+                require_good(o, "auto", HAK_OPT_AUTO);
+                require_good(o, "0", 0);
+            }
             continue;
         }
         char words[128], *save;
@@ -177,6 +183,8 @@ static void require_bad(const struct row *o, const char *value)
         ASSERT_TEXT(r.err, o->words);
         return;
     }
+    if (o->type == LIMIT)
+        ASSERT_TEXT(r.err, "auto, 0 or ");
     snprintf(quoted, sizeof(quoted), "%s..%s", o->min, o->max);
     ASSERT_TEXT(r.err, quoted);
 }
@@ -213,6 +221,10 @@ static void every_option_refuses_bad_values_in_one_line(void **state)
             require_bad(o, beyond);
         if (o->type == COUNT)
             require_bad(o, "1K"); /* units are for sizes */
+        if (o->type != LIMIT)
+            require_bad(o, "auto");
+        require_bad(o, "AUTO");
+        require_bad(o, "auto ");
     }
 }
 

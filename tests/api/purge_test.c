@@ -5,6 +5,7 @@
  */
 #include "names.h"
 
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -76,6 +77,47 @@ static void purge_leaves_live_blocks_alone(void **state)
             assert_int_equal(p[k], 1);
         t_free(blocks[i]);
     }
+}
+
+/* Threads that worked and sleep: a purge takes what they keep, and they go on with what it left. */
+enum { SLEEPERS = 20 };
+static pthread_barrier_t worked, wake;
+
+static void work(void)
+{
+    void *p[200];
+    for (size_t n = 16; n <= 128 * KIB; n += n / 4) {
+        for (unsigned i = 0; i < 200 && i * n < MIB; i++)
+            memset(p[i] = t_malloc(n), 1, n);
+        for (unsigned i = 0; i < 200 && i * n < MIB; i++)
+            t_free(p[i]);
+    }
+}
+
+static void *sleeper(void *arg)
+{
+    work();
+    pthread_barrier_wait(&worked);
+    pthread_barrier_wait(&wake);
+    work();
+    return NULL;
+}
+
+static void purge_empties_the_caches_of_threads_that_sleep(void **state)
+{
+    pthread_t t[SLEEPERS];
+    hak_purge();
+    size_t before = hak_test_resident_bytes();
+    assert_int_equal(pthread_barrier_init(&worked, NULL, SLEEPERS + 1), 0);
+    assert_int_equal(pthread_barrier_init(&wake, NULL, SLEEPERS + 1), 0);
+    for (unsigned i = 0; i < SLEEPERS; i++)
+        assert_int_equal(pthread_create(&t[i], NULL, sleeper, NULL), 0);
+    pthread_barrier_wait(&worked);
+    assert_true(hak_purge() > 0);
+    assert_true(hak_test_resident_bytes() <= before + SLEEPERS * 64 * KIB);
+    pthread_barrier_wait(&wake);
+    for (unsigned i = 0; i < SLEEPERS; i++)
+        assert_int_equal(pthread_join(t[i], NULL), 0);
 }
 
 static void freed_memory_goes_back_unasked_under_a_steady_load(void **state)
@@ -195,6 +237,7 @@ int main(void)
         cmocka_unit_test(purge_gives_freed_memory_of_every_tier_back),
         cmocka_unit_test(purge_returns_what_it_gave_back),
         cmocka_unit_test(purge_leaves_live_blocks_alone),
+        cmocka_unit_test(purge_empties_the_caches_of_threads_that_sleep),
         cmocka_unit_test(freed_memory_goes_back_unasked_under_a_steady_load),
         cmocka_unit_test(stats_are_as_long_as_they_say),
         cmocka_unit_test(stats_are_cut_as_snprintf_cuts),

@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""The workloads of bench/: that they run, that they see faults, that suite.toml names them.
+"""The workloads of bench/: that they run, that they see faults, that suite.toml or
+rest.toml names them.
 
 usage: workloads.py FOLDER run [LIBRARY]    each runs, with little work; preloaded with hakmem
        workloads.py FOLDER broken LIBRARY   each sees the faults of tests/bench/broken.c
        workloads.py FOLDER options          each takes its options and refuses others
-       workloads.py FOLDER suite FILE       suite.toml is right, and names every workload
+       workloads.py FOLDER suite FILE...    suite.toml and rest.toml are right, and name every
+                                            workload
 
 FOLDER is where the workloads were built. Exit status 1 with a line for each fault found.
 """
@@ -27,6 +29,7 @@ SMALL = {
     "blocks": ["--blocks 100000 --order lifo", "--blocks 100000 --order fifo",
                "--blocks 100000 --order both --size 8"],
     "cross": ["--rounds 400", "--rounds 400 --threads 1", "--rounds 800 --threads 8 --every 1"],
+    "drain": ["--mib 4", "--mib 4 --threads 6 --idle-ms 10"],
     "graph": ["--generations 3 --steps 2000", "--generations 3 --steps 4000 --threads 8"],
     "grow": ["--what vectors --steps 20000", "--what strings --steps 50000"],
     "large": ["--steps 5", "--steps 5 --fill --min 1 --max 2"],
@@ -36,6 +39,9 @@ SMALL = {
     "producer": ["--batches 20", "--batches 50 --batch 100 --size 64 --threads 8 --in-flight 2"],
     "serverday": ["--connections 500", "--connections 500 --threads 5 --tick-us 10"],
     "sharing": ["--blocks 20000 --which active", "--blocks 20000 --which passive --threads 4"],
+    "sleepers": ["--threads 100 --kib 64", "--threads 1 --kib 2000 --idle-ms 10",
+                 "--threads 30 --at-once 30 --kib 64"],
+    "spike": ["--mib 8", "--mib 8 --survivors 50", "--mib 8 --threads 4 --survivors 1"],
     "table": ["--slots 5000 --steps 50000", "--slots 256 --steps 1000 --threads 256"],
     "workset": ["--steps 20000"],
     "zeroed": ["--steps 20000", "--steps 50 --doublings 20 --slots 10"],
@@ -45,16 +51,22 @@ BROKEN = {name: lines[0] + " --threads 1" for name, lines in SMALL.items()} | {
     "births": "--births 20 --blocks 300",
     "large": "--steps 300 --min 1 --max 2 --threads 1",
     "larson": "--threads-born 50 --threads 1",
+    "drain": "--mib 4",
     "producer": "--batches 20",
     "serverday": "--connections 2000 --threads 1",
 }
 REFUSED = {
     "aligned": "--steps many", "batch": "--order sideways", "births": "--births -1",
-    "blocks": "--size 7", "cross": "--min 20 --max 10", "graph": "--steps 0x10",
+    "blocks": "--size 7", "cross": "--min 20 --max 10", "drain": "--threads 3",
+    "graph": "--steps 0x10",
     "grow": "--what trees", "large": "--min 30", "larson": "2 8 128",
     "producer": "--threads 3", "serverday": "--report /nowhere/at/all", "sharing": "--size 1",
+    "sleepers": "--board /nowhere/at/all", "spike": "--mib 0",
     "table": "--slots 10", "workset": "--steps 99999999999999999999", "zeroed": "--slots 1k",
 }
+# Of rest.toml: what the runner fills in.
+PLACES = {"{mib}": "8", "{half_mib}": "4", "{kib}": "4", "{connections}": "256",
+          "{tick_us}": "9"}
 folder = Path(sys.argv[1])
 faults = []
 
@@ -113,33 +125,42 @@ def options():
                f"{name} --help: status {status}: {out}{err}")
 
 
-def suite(file):
+def check_test(test):
+    """One [[test]]; the programs that it runs."""
     needed = {"name", "about", "threads", "command"}
     known = needed | {"instructions", "over_time", "time", "figures"}
-    names, used = set(), set()
-    for test in tomllib.loads(Path(file).read_text())["test"]:
-        name = test.get("name", "a test without a name")
-        expect(re.fullmatch("[a-z0-9-]+", name) and name not in names, f"{name}: bad, or twice")
-        names.add(name)
-        expect(known >= set(test) >= needed, f"{name}: has {', '.join(test)}")
-        for key in ("command", "instructions"):
-            command = test.get(key, test["command"])
-            program = command[0].removeprefix("{bench}/")
-            used.add(program)
-            if not os.access(folder / program, os.X_OK):
-                faults.append(f"{name}: {key}: no program {folder / program}")
-                continue
-            at = command.index("--threads") if "--threads" in command else None
-            expect(at and command[at + 1] == str(test["threads"]),
-                   f"{name}: threads = {test['threads']}, but {' '.join(command)}")
-            # A bad option after them is refused only where those before it are good.
-            status, _, err = execute(program, " ".join(command[1:]) + " --no-such-option")
-            expect(status == 2 and "--no-such-option: " in err, f"{name}: {key}: {err}")
-        expect("instructions" not in test or test["threads"] == 1,
-               f"{name}: instructions of a program with threads")
-    written = {p.stem for p in Path(file).parent.glob("*.c") if '"bench.h"' in p.read_text()}
+    name, used = test.get("name", "a test without a name"), set()
+    expect(re.fullmatch("[a-z0-9-]+", name), f"{name}: not a name")
+    expect(known >= set(test) >= needed, f"{name}: has {', '.join(test)}")
+    for key in ("command", "instructions"):
+        command = [PLACES.get(word, word) for word in test.get(key, test["command"])]
+        program = command[0].removeprefix("{bench}/")
+        used.add(program)
+        if not os.access(folder / program, os.X_OK):
+            faults.append(f"{name}: {key}: no program {folder / program}")
+            continue
+        at = command.index("--threads") if "--threads" in command else None
+        expect(at and command[at + 1] == str(test["threads"]),
+               f"{name}: threads = {test['threads']}, but {' '.join(command)}")
+        # A bad option after them is refused only where those before it are good.
+        status, _, err = execute(program, " ".join(command[1:]) + " --no-such-option")
+        expect(status == 2 and "--no-such-option: " in err, f"{name}: {key}: {err}")
+    expect("instructions" not in test or test["threads"] == 1,
+           f"{name}: instructions of a program with threads")
+    return used
+
+
+def suite(*files):
+    used, seen = set(), set()
+    for file in files:
+        for test in tomllib.loads(Path(file).read_text())["test"]:
+            used |= check_test(test)
+            expect(test.get("name") not in seen, f"{test.get('name')}: twice")
+            seen.add(test.get("name"))
+    written = {p.stem for p in Path(files[0]).parent.glob("*.c")
+               if re.search('"(bench|rest).h"', p.read_text())}
     for name in written | used | set(SMALL):
-        for place, names in (("bench/*.c", written), ("suite.toml", used), ("SMALL here", SMALL)):
+        for place, names in (("bench/*.c", written), ("a .toml", used), ("SMALL here", SMALL)):
             expect(name in names, f"{name}: not in {place}")
 
 

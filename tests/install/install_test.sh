@@ -118,6 +118,8 @@ part_command() {
         refused "'17M': expected a whole number from 0 to 16M" "$hakmem" --tiny-cache=17M true
         refused "'x': expected a whole number from 0 to 65536" "$hakmem" --superslab-keep=x true
         refused "'3': expected a whole number from 0 to 1" "$hakmem" --stats=3 true
+        refused "'512': expected auto, 0 or a whole number from 8M" "$hakmem" --limit-soft=512 true
+        refused "'Auto': expected auto" "$hakmem" --limit-hard=Auto true
         refused "'quick': expected one of: fast balanced lean" "$hakmem" --mode=quick true
         refused "expected a value" "$hakmem" --mode true
         refused "command: expected one" "$hakmem" --stats

@@ -196,6 +196,29 @@ static void *cancelled_before_first_malloc(void *arg)
     return cancelled(arg);
 }
 
+/* The region's first growth reads a file. A thread cancelled there would leave with its lock. */
+static pthread_barrier_t growth;
+
+static void *cancelled_before_first_growth(void *arg)
+{
+    pthread_barrier_wait(&growth);
+    pthread_barrier_wait(&growth);
+    life_free(life_malloc(10 << 20), 10 << 20);
+    return arg;
+}
+
+static void cancellation_at_first_growth(void)
+{
+    void *result = NULL;
+    CHECK(pthread_barrier_init(&growth, NULL, 2) == 0);
+    pthread_t t = life_thread(cancelled_before_first_growth, &growth);
+    pthread_barrier_wait(&growth);
+    CHECK(pthread_cancel(t) == 0); /* of itself is another matter in some C libraries */
+    pthread_barrier_wait(&growth);
+    CHECK(pthread_join(t, &result) == 0 && result == &growth);
+    life_exercise(1, 20, 40 << 20);
+}
+
 static void cancellation(void)
 {
     enum { CANCELLED = 2000 };
@@ -210,4 +233,5 @@ static void cancellation(void)
 
 LIFE_MAIN({"keys", keys}, {"thread_locals", thread_locals}, {"repeating_key", repeating_key},
           {"first_malloc_in_destructor", first_malloc_in_destructor},
-          {"pthread_exit", pthread_exits}, {"cancellation", cancellation})
+          {"pthread_exit", pthread_exits}, {"cancellation", cancellation},
+          {"cancellation_at_first_growth", cancellation_at_first_growth})

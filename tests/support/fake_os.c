@@ -37,6 +37,7 @@ static struct {
     size_t huge_bytes;
     int huge_allowed, resident_percent;
     const char *const *env;
+    const char *root;
 } claim = {.address_limit = UINT64_MAX,
            .commit_counts = -1,
            .huge_allowed = -1,
@@ -74,6 +75,7 @@ void fake_os_reset(void)
     claim.huge_allowed = -1;
     claim.resident_percent = -1;
     claim.env = NULL;
+    claim.root = NULL;
 }
 
 void fake_os_fail(enum fake_os_kind kind, uint64_t nth, uint64_t how_many)
@@ -201,6 +203,11 @@ void fake_os_set_node(unsigned node)
 void fake_os_set_environ(const char *const *env)
 {
     claim.env = env;
+}
+
+void fake_os_set_root(const char *path)
+{
+    claim.root = path;
 }
 
 /* ---- The allocator's side. ---- */
@@ -470,4 +477,39 @@ WRAP(bool, os_thread_exit_arm, void *arg)
 WRAP(bool, os_fork_hooks, void (*prepare)(void), void (*parent)(void), void (*child)(void))
 {
     return !must_fail(FAKE_OS_FORK_HOOKS) && __real_os_fork_hooks(prepare, parent, child);
+}
+
+/* A reader of lines that is sent home after the first one. */
+struct one_line {
+    bool (*fn)(void *, char *);
+    void *arg;
+};
+
+static bool first_line(void *arg, char *line)
+{
+    const struct one_line *l = arg;
+    (void)l->fn(l->arg, line);
+    return false;
+}
+
+WRAP(bool, os_file_lines, const char *path, bool (*fn)(void *, char *), void *arg)
+{
+    struct one_line l = {fn, arg};
+    if (must_fail(FAKE_OS_FILE))
+        return false;
+    if (!count_one(FAKE_OS_FILE_END))
+        return __real_os_file_lines(path, fn, arg);
+    (void)__real_os_file_lines(path, first_line, &l);
+    return false;
+}
+
+WRAP(const char *, os_cgroup_find, const char *root, struct os_cgroup *out)
+{
+    return __real_os_cgroup_find(claim.root != NULL ? claim.root : root, out);
+}
+
+WRAP(bool, os_pressure_read, const char *root, const struct os_cgroup *cg,
+     struct os_pressure *out)
+{
+    return __real_os_pressure_read(claim.root != NULL ? claim.root : root, cg, out);
 }

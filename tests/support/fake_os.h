@@ -28,8 +28,10 @@ enum fake_os_kind {
     FAKE_OS_THREAD_EXIT,
     FAKE_OS_THREAD_START,
     FAKE_OS_FORK_HOOKS,
-    FAKE_OS_UNMAP, /* is counted, cannot fail */
-    FAKE_OS_ANY,   /* the calls of all kinds above but UNMAP, in one sequence */
+    FAKE_OS_FILE,     /* cannot be opened */
+    FAKE_OS_FILE_END, /* cannot be read beyond its first line */
+    FAKE_OS_UNMAP,    /* is counted, cannot fail */
+    FAKE_OS_ANY,      /* the calls of all kinds above but UNMAP, in one sequence */
     FAKE_OS_N_KINDS
 };
 
@@ -77,5 +79,8 @@ void fake_os_set_commit_counts(bool yes);            /* else the truth */
 void fake_os_set_nnodes(unsigned n);
 void fake_os_set_node(unsigned node);
 void fake_os_set_environ(const char *const *env); /* NULL: the real one */
+
+/* Where the allocator looks for /proc and /sys when it asks for its cgroup. NULL: the truth. */
+void fake_os_set_root(const char *path);
 
 #endif /* FAKE_OS_H */

@@ -263,11 +263,10 @@ UNIT_TEST(of_rows_alike_a_slab_takes_that_in_the_fullest_superslab)
     ss_validate();
 }
 
-UNIT_TEST(mid_blocks_come_from_the_fullest_slab)
+static void refill_from_fullest(unsigned class)
 {
-    unit_start();
     struct ss_heap *h = heap_new();
-    unsigned class = mid_class_of(20 * KIB), n = ss_classes[class].blocks;
+    unsigned n = ss_classes[class].blocks;
     void *slab[3];
     bool grew;
     for (unsigned i = 0; i < 3; i++)
@@ -287,6 +286,14 @@ UNIT_TEST(mid_blocks_come_from_the_fullest_slab)
         REQUIRE(c.head == slab[order[i]] && c.count == given[order[i]]);
     }
     ss_validate();
+}
+
+UNIT_TEST(blocks_come_from_the_fullest_slab)
+{
+    unit_start();
+    refill_from_fullest(mid_class_of(20 * KIB));
+    refill_from_fullest(ss_class_of(4096));
+    refill_from_fullest(ss_class_of(48));
 }
 
 UNIT_TEST(an_emptied_superslab_goes_to_another_heap)
@@ -728,7 +735,7 @@ int main(void)
         cmocka_unit_test(units_that_hold_pages_are_used_before_virgin_ones),
         cmocka_unit_test(a_slab_takes_the_shortest_row_of_units_that_holds_it),
         cmocka_unit_test(of_rows_alike_a_slab_takes_that_in_the_fullest_superslab),
-        cmocka_unit_test(mid_blocks_come_from_the_fullest_slab),
+        cmocka_unit_test(blocks_come_from_the_fullest_slab),
         cmocka_unit_test(an_emptied_superslab_goes_to_another_heap),
         cmocka_unit_test(beyond_the_pools_bound_superslabs_become_free_runs),
         cmocka_unit_test(purged_slabs_read_zero_again_and_dirty_ones_are_counted),

@@ -87,6 +87,26 @@ static void sizes_parse_with_units_of_either_case_and_overflow_is_refused(void *
     }
 }
 
+static void a_limit_is_a_size_or_none_or_left_to_the_machine(void **state)
+{
+    char line[256];
+    LOAD("HAKMEM_LIMIT_SOFT=3G", "HAKMEM_LIMIT_HARD=auto");
+    assert_int_equal(hak_opt.limit_soft, (uint64_t)3 << 30);
+    assert_true(hak_opt.limit_hard == HAK_OPT_AUTO);
+    struct hak_text t = {line, sizeof(line), 0};
+    hak_opt_print(&t, HAK_OPT_limit_hard);
+    assert_string_equal(line, "HAKMEM_LIMIT_HARD=auto (environment)");
+    LOAD("HAKMEM_LIMIT_SOFT=0");
+    assert_int_equal(hak_opt.limit_soft, 0);
+    assert_int_equal(hak_opt.limit_hard, 0);
+    assert_string_equal(said, "");
+    LOAD("HAKMEM_LIMIT_SOFT=512"); /* the M was forgotten */
+    assert_non_null(strstr(said, "HAKMEM_LIMIT_SOFT='512': expected auto, 0 or 8M..64T bytes, "
+                                 "K M G T allowed; using auto"));
+    LOAD("HAKMEM_LIMIT_SOFT=18446744073709551615"); /* what stands for auto is no number */
+    assert_int_equal(lines, 1);
+}
+
 static void a_name_without_an_option_is_answered_with_the_nearest(void **state)
 {
     LOAD("HAKMEM_TINY_CASH=1");
@@ -159,6 +179,7 @@ int main(void)
         cmocka_unit_test(a_second_load_forgets_the_first),
         cmocka_unit_test(of_a_name_given_twice_the_first_holds),
         cmocka_unit_test(sizes_parse_with_units_of_either_case_and_overflow_is_refused),
+        cmocka_unit_test(a_limit_is_a_size_or_none_or_left_to_the_machine),
         cmocka_unit_test(a_name_without_an_option_is_answered_with_the_nearest),
         cmocka_unit_test(strict_ends_at_the_first_wrong_setting),
         cmocka_unit_test(a_wrong_strict_is_a_wrong_value_like_any_other),

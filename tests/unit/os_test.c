@@ -326,6 +326,7 @@ static void the_exit_hook_runs_in_its_thread_with_the_last_argument(void **state
 {
     static char here[2];
     pthread_t t;
+    assert_false(os_thread_exit_arm(here)); /* before: it is nobody's key, or another's */
     assert_true(os_thread_exit_init(exit_hook));
     assert_int_equal(pthread_create(&t, NULL, arm_and_end, here), 0);
     assert_int_equal(pthread_join(t, NULL), 0);
