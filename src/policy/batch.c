@@ -77,7 +77,7 @@ static bool tick(uint64_t huge_ns)
         (void)ss_purge();
     if (t.refused && !atomic_exchange_explicit(&batch.warned, true, memory_order_relaxed))
         hak_log(HAK_LOG_WARN, "purge: the system refuses to take memory back; it is kept");
-    pending |= huge_ask(huge_ns);
+    pending |= !pressure && huge_ask(huge_ns);
     bool quiet = !pending && t.ops == ops;
     ops = t.ops;
     return quiet;
