@@ -290,8 +290,8 @@ unsigned os_cgroup_read(const struct os_cgroup *cg, struct os_cgroup_level *leve
         n += level_read(cg, len, &levels[n]);
         more = len > cg->top;
         len = level_above(cg, len);
-        if (cg->version == 1) /* a level may be told not to count those below it */
-            more &= file_number(cg->path, len, "memory.use_hierarchy", 1) != 0;
+        if (more && cg->version == 1) /* a level may be told not to count those below it */
+            more = file_number(cg->path, len, "memory.use_hierarchy", 1) != 0;
     }
     return n;
 }
