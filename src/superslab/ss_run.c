@@ -211,7 +211,7 @@ static size_t run_extend_frontier(size_t units, size_t align_units, bool as_supe
     }
     ss_region.frontier = HAK_MAX(old, start + units);
     if (r != NULL && start < old) {
-        *dirty = run_cut(r, start, old - start);
+        *dirty = run_cut(r, start, HAK_MIN(old - start, units));
     } else if (start > old) {
         ss_run_give_locked(old, start - old, 0);
     }

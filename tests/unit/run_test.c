@@ -458,6 +458,29 @@ UNIT_TEST(a_run_is_as_old_as_most_of_it)
     ss_validate();
 }
 
+/* The search looks at so many runs of like size; a run at the frontier that it did not come to may
+ * be larger than what is wanted, and keeps the rest. */
+UNIT_TEST(a_run_at_the_frontier_keeps_what_is_not_wanted)
+{
+    enum { MANY = 40 };
+    unit_start();
+    char *small[MANY], *wall[MANY];
+    for (unsigned i = 0; i < MANY; i++) {
+        small[i] = take(40);
+        wall[i] = take(1);
+    }
+    char *last = take(47);
+    ss_run_free(last); /* first: those freed after it are looked at before it */
+    for (unsigned i = 0; i < MANY; i++)
+        ss_run_free(small[i]);
+    REQUIRE(take(44) == last);
+    ss_validate();
+    ss_run_free(last);
+    for (unsigned i = 0; i < MANY; i++)
+        ss_run_free(wall[i]);
+    REQUIRE(ss_region.free_units == ss_region.frontier);
+}
+
 UNIT_TEST(cutting_a_piece_off_a_large_run_leaves_the_rest_idle)
 {
     unit_start();
@@ -515,6 +538,7 @@ int main(void)
         cmocka_unit_test(pages_of_64_kib_are_respected),
         cmocka_unit_test(meta_memory_is_zero_aligned_and_refused_without_memory),
         cmocka_unit_test(free_runs_over_the_bound_are_told_to_policy),
+        cmocka_unit_test(a_run_at_the_frontier_keeps_what_is_not_wanted),
         cmocka_unit_test(cutting_a_piece_off_a_large_run_leaves_the_rest_idle),
         cmocka_unit_test(a_purge_takes_large_runs_piece_by_piece),
     };
