@@ -8,6 +8,8 @@ Option = collections.namedtuple("Option", "name type defaults min max unit choic
 
 ROW = re.compile(r'HAK_OPT\((\w+), (FLAG|COUNT|SIZE|LIMIT), (\w+), (\w+), (\w+), (\w+), (\w+), '
                  r'"([^"]*)", "([^"]+)"\)')
+TRIPLE = re.compile(r'HAK_OPT_TRIPLE\((\w+), ([\d:]+), (\d+), (\d+), "([^"]*)", "([^"]+)"\)')
+TEXT = re.compile(r'HAK_OPT_TEXT\((\w+), "([^"]+)", "([^"]+)"\)')
 CHOICE = re.compile(r'HAK_OPT_CHOICE\((\w+), (\d+), "([^"]+)", "([^"]+)"\)')
 
 
@@ -27,6 +29,11 @@ def read(path):
                 words = m[3].split("|")
                 word = words[int(m[2])]
                 rows.append(Option(m[1], "choice", (word, word, word), "", "", "", words, m[4]))
+            elif m := TRIPLE.fullmatch(line):
+                name, default_, low, high, unit, text = m.groups()
+                rows.append(Option(name, "triple", (default_,) * 3, low, high, unit, [], text))
+            elif m := TEXT.fullmatch(line):
+                rows.append(Option(m[1], "text", ("none",) * 3, "", "", m[2], [], m[3]))
             else:
                 sys.exit(f"{path}:{number}: not a row of the form the head of the file gives")
     return rows
@@ -40,6 +47,10 @@ def accepted(o):
     """What a value may be, in words."""
     if o.type == "choice":
         return ", ".join(o.choices[:-1]) + " or " + o.choices[-1]
+    if o.type == "text":
+        return o.unit
+    if o.type == "triple":
+        return f"a:b:c, each {o.min} to {o.max} {o.unit}"
     if o.type == "flag" and o.max == "1":
         return "0 or 1"
     if o.min == o.max:

@@ -50,6 +50,8 @@ static bool init_once(void)
     os_init();
     if (!options_read) { /* once, even where the region has to be tried again */
         hak_opt_load(os_environ());
+        policy_profile_load();
+        hak_opt_show();
         options_read = true;
         if (hak_opt.stats)
             os_keep_stderr();
@@ -87,7 +89,10 @@ __attribute__((constructor(101))) static void start(void)
 
 __attribute__((destructor)) static void finish(void)
 {
-    if (!hak_opt.stats || !atomic_load_explicit(&ready, memory_order_acquire))
+    if (!atomic_load_explicit(&ready, memory_order_acquire))
+        return;
+    policy_profile_save();
+    if (!hak_opt.stats)
         return;
     char text[4096];
     size_t n = hak_stats(text, sizeof(text), HAK_STATS_TEXT);

@@ -113,7 +113,7 @@ EXPORT int mallopt(int param, int value)
     case M_MMAP_THRESHOLD:
         if ((size_t)value <= mid_max || value > 1 << 25)
             return 0; /* blocks up to mid_max are cut from slabs; above, as the option's range */
-        atomic_store_explicit(&large_params.threshold, (size_t)value, memory_order_relaxed);
+        policy_threshold_set((size_t)value);
         return 1;
     case M_TRIM_THRESHOLD:
         policy_batch_threshold_set((size_t)value);

@@ -10,6 +10,7 @@
 #include "hakmem.h"
 #include "large/large.h"
 #include "mid/mid.h"
+#include "policy/policy.h"
 
 void *hak_calloc(size_t count, size_t size)
 {
@@ -24,7 +25,12 @@ void *hak_calloc(size_t count, size_t size)
     }
     bool zero;
     void *p = hak_alloc(n, 1, &zero);
-    return p == NULL || zero ? p : memset(p, 0, n);
+    if (p == NULL || zero)
+        return p;
+    uint64_t t = policy_large_begin(n);
+    memset(p, 0, n);
+    policy_large_end(t, 0, 0);
+    return p;
 }
 
 /* Is a block of `have` bytes still the right one for n? Shrinking below half gives memory back. */
@@ -38,7 +44,12 @@ static void *resize_large(void *p, size_t n)
     uint32_t word = ss_word(p);
     bool stays =
         ss_word_heap(word) == 0 && n <= PTRDIFF_MAX && n > (hak_opt.superslab ? mid_max : 0);
-    void *q = stays ? large_resize(p, word, n) : NULL;
+    if (!stays)
+        return NULL;
+    size_t had = large_usable(p, word);
+    uint64_t t = policy_large_begin(HAK_MAX(n, had));
+    void *q = large_resize(p, word, n);
+    policy_large_end(t, q != NULL ? had : 0, q != NULL ? n : 0);
     hak_limit_check();
     return q;
 }
@@ -68,7 +79,9 @@ void *hak_realloc(void *p, size_t n)
         errno = q != NULL ? saved : errno;
         return q;
     }
+    uint64_t t = policy_large_begin(n);
     memcpy(q, p, HAK_MIN(have, n));
+    policy_large_end(t, 0, 0);
     hak_free(p);
     return q;
 }

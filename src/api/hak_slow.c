@@ -76,7 +76,12 @@ static void *alloc_once(size_t n, size_t align, bool *zero)
         return large_map_alloc(n, align);
     }
     unsigned class = class_of_aligned(n, align);
-    return class != NO_CLASS ? alloc_class(class, zero) : large_alloc(n, align, zero);
+    if (class != NO_CLASS)
+        return alloc_class(class, zero);
+    uint64_t t = policy_large_begin(n);
+    void *p = large_alloc(n, align, zero);
+    policy_large_end(t, 0, p != NULL ? n : 0);
+    return p;
 }
 
 void *hak_alloc(size_t n, size_t align, bool *zero)
@@ -157,7 +162,12 @@ HAK_FAST void free_to(struct tiny_cache *tc, void *p, uint32_t word)
 static HAK_SLOW void free_rare(void *p, uint32_t word)
 {
     if (ss_word_heap(word) == 0) {
+        size_t n = atomic_load_explicit(&policy_learns, memory_order_relaxed)
+                       ? large_usable(p, word)
+                       : 0;
+        uint64_t t = policy_large_begin(n);
         large_free(p, word);
+        policy_large_end(t, n, 0);
         return;
     }
     struct tiny_cache *tc = cache_enter();

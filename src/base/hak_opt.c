@@ -14,11 +14,14 @@ enum opt_type {
     SIZE,
     LIMIT,
     CHOICE,
+    TRIPLE,
+    TEXT,
 };
 
 enum opt_source {
     SOURCE_DEFAULT,
     SOURCE_MODE,
+    SOURCE_PROFILE,
     SOURCE_ENVIRONMENT,
 };
 
@@ -36,9 +39,14 @@ static const struct opt_row rows[HAK_OPT_COUNT] = {
     {#name, type, {#fast, #balanced, #lean}, #min, #max, unit},
 #define HAK_OPT_CHOICE(name, def, choices, help)                                               \
     {#name, CHOICE, {#def, #def, #def}, "", "", choices},
+#define HAK_OPT_TRIPLE(name, def, min, max, unit, help)                                        \
+    {#name, TRIPLE, {#def, #def, #def}, #min, #max, unit},
+#define HAK_OPT_TEXT(name, what, help) {#name, TEXT, {"", "", ""}, "", "", what},
 #include "base/options.def"
 #undef HAK_OPT
 #undef HAK_OPT_CHOICE
+#undef HAK_OPT_TRIPLE
+#undef HAK_OPT_TEXT
 };
 
 struct hak_options hak_opt;
@@ -115,11 +123,61 @@ static bool is_auto(const struct opt_row *r, const char *s)
     return r->type == LIMIT && strcmp(s, "auto") == 0;
 }
 
+/* "a:b:c" */
+static bool triple_parse(const char *s, uint64_t min, uint64_t max, uint64_t *out)
+{
+    uint64_t sum = 0;
+    for (unsigned i = 0; i < 3; i++) {
+        char part[8];
+        size_t n = strcspn(s, ":");
+        uint64_t v;
+        if (n >= sizeof(part) || (s[n] == ':') != (i < 2))
+            return false;
+        memcpy(part, s, n);
+        part[n] = '\0';
+        if (!number_parse(part, false, &v) || v < min || v > max)
+            return false;
+        sum |= v << (16 * i);
+        s += n + 1;
+    }
+    *out = sum;
+    return true;
+}
+
+/* The environment may change later: keep a copy. */
+static bool text_parse(const char *s, uint64_t *out)
+{
+    enum { TEXT_MAX = 256, TEXTS_MAX = 8 };
+    static char texts[TEXTS_MAX][TEXT_MAX];
+    static unsigned used;
+    size_t n = strlen(s);
+    for (size_t i = 0; i < n; i++) {
+        if (s[i] < ' ' || s[i] > '~')
+            return false;
+    }
+    if (n == 0 || n >= TEXT_MAX)
+        return false;
+    char *text = texts[used++ % TEXTS_MAX];
+    memcpy(text, s, n + 1);
+    *out = (uintptr_t)text;
+    return true;
+}
+
 static uint64_t constant(const struct opt_row *r, const char *s)
 {
     uint64_t v = HAK_OPT_AUTO;
-    bool ok = is_auto(r, s) || number_parse(s, is_bytes(r), &v);
+    if (r->type == TEXT)
+        return (uintptr_t) "";
+    bool ok = r->type == TRIPLE ? triple_parse(s, 0, UINT16_MAX, &v)
+                                : is_auto(r, s) || number_parse(s, is_bytes(r), &v);
     HAK_CHECK(ok, "option: options.def holds a number that does not parse");
+    return v;
+}
+
+static uint64_t constant_number(const char *s)
+{
+    uint64_t v = 0;
+    (void)number_parse(s, false, &v);
     return v;
 }
 
@@ -127,6 +185,10 @@ static bool value_parse(const struct opt_row *r, const char *s, uint64_t *out)
 {
     if (r->type == CHOICE)
         return choice_parse(s, r->words, out);
+    if (r->type == TEXT)
+        return text_parse(s, out);
+    if (r->type == TRIPLE)
+        return triple_parse(s, constant_number(r->min), constant_number(r->max), out);
     uint64_t v;
     if (is_auto(r, s)) {
         *out = HAK_OPT_AUTO;
@@ -147,6 +209,14 @@ static void value_add(struct hak_text *t, const struct opt_row *r, uint64_t v)
         hak_text_add(t, "auto");
         return;
     }
+    if (r->type == TEXT) {
+        hak_text_add(t, "%s", hak_opt_text(v));
+        return;
+    }
+    if (r->type == TRIPLE) {
+        hak_text_add(t, "%u:%u:%u", hak_opt_part(v, 0), hak_opt_part(v, 1), hak_opt_part(v, 2));
+        return;
+    }
     if (r->type != CHOICE) {
         hak_text_add(t, is_bytes(r) ? "%S" : "%lu", v);
         return;
@@ -160,7 +230,7 @@ static void value_add(struct hak_text *t, const struct opt_row *r, uint64_t v)
 
 void hak_opt_print(struct hak_text *t, enum hak_opt_id id)
 {
-    static const char *const names[] = {"default", "HAKMEM_MODE", "environment"};
+    static const char *const names[] = {"default", "HAKMEM_MODE", "profile", "environment"};
     name_add(t, rows[id].name);
     hak_text_add(t, "=");
     value_add(t, &rows[id], *opt_value(id));
@@ -210,7 +280,7 @@ static void complain(const struct hak_text *t)
         hak_abort();
 }
 
-static void bad_value(enum hak_opt_id id, const char *value)
+static void bad_value(enum hak_opt_id id, const char *value, const char *expected)
 {
     const struct opt_row *r = &rows[id];
     char line[400];
@@ -221,14 +291,23 @@ static void bad_value(enum hak_opt_id id, const char *value)
     for (size_t i = 0; value[i] != '\0' && i < 200; i++) /* neither too long nor two lines */
         hak_text_add(&t, "%c", value[i] >= ' ' && value[i] <= '~' ? value[i] : '?');
     hak_text_add(&t, "': expected ");
-    if (r->type == CHOICE)
+    if (expected != NULL)
+        hak_text_add(&t, "%s", expected);
+    else if (r->type == TEXT)
+        hak_text_add(&t, "%s, of 1 to 255 printable characters", r->words);
+    else if (r->type == CHOICE)
         hak_text_add(&t, "%s", r->words);
+    else if (r->type == TRIPLE)
+        hak_text_add(&t, "a:b:c, each %s..%s %s", r->min, r->max, r->words);
     else
         hak_text_add(&t, "%s%s..%s%s%s%s", r->type == LIMIT ? "auto, 0 or " : "", r->min,
                      r->max, r->words[0] != '\0' ? " " : "", r->words,
                      is_bytes(r) ? ", K M G T allowed" : "");
     hak_text_add(&t, "; using ");
-    value_add(&t, r, *opt_value(id));
+    if (r->type == TEXT)
+        hak_text_add(&t, "none");
+    else
+        value_add(&t, r, *opt_value(id));
     complain(&t);
 }
 
@@ -291,7 +370,7 @@ static void entry_apply(const char *entry)
     else if (value_parse(&rows[id], eq + 1, opt_value(id)))
         sources[id] = SOURCE_ENVIRONMENT;
     else
-        bad_value(id, eq + 1);
+        bad_value(id, eq + 1, NULL);
 }
 
 static void defaults_set(const char *const *env)
@@ -317,6 +396,47 @@ void hak_opt_load(const char *const *env)
     for (const char *const *e = env; e != NULL && *e != NULL; e++)
         entry_apply(*e);
     hak_log_max = (enum hak_log_level)hak_opt.log;
+}
+
+bool hak_opt_is_set(enum hak_opt_id id)
+{
+    return sources[id] == SOURCE_ENVIRONMENT;
+}
+
+void hak_opt_refuse(enum hak_opt_id id, const char *expected)
+{
+    bad_value(id, hak_opt_text(*opt_value(id)), expected);
+    *opt_value(id) = (uintptr_t) "";
+    sources[id] = SOURCE_DEFAULT;
+}
+
+/* Those that have had their effect by then are no matter of a profile, and files are the user's. */
+static bool profile_may_have(enum hak_opt_id id)
+{
+    return id != HAK_OPT_COUNT && id != HAK_OPT_mode && id != HAK_OPT_log &&
+           id != HAK_OPT_strict && id != HAK_OPT_show && id != HAK_OPT_stats &&
+           rows[id].type != TEXT;
+}
+
+bool hak_opt_profile(const char *entry, bool try)
+{
+    size_t prefix = strlen("HAKMEM_");
+    const char *eq = is_ours(entry) ? strchr(entry, '=') : NULL;
+    if (eq == NULL)
+        return false;
+    enum hak_opt_id id = find(entry + prefix, (size_t)(eq - entry) - prefix);
+    uint64_t value;
+    if (!profile_may_have(id) || !value_parse(&rows[id], eq + 1, &value))
+        return false;
+    if (!try && sources[id] != SOURCE_ENVIRONMENT) {
+        *opt_value(id) = value;
+        sources[id] = SOURCE_PROFILE;
+    }
+    return true;
+}
+
+void hak_opt_show(void)
+{
     for (unsigned id = 0; hak_opt.show && id < HAK_OPT_COUNT; id++) {
         char line[400];
         struct hak_text t = {line, sizeof(line), 0};

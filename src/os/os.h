@@ -30,6 +30,8 @@ unsigned os_cpu(void);           /* CPU of the calling thread now; any number if
 unsigned os_node(void);          /* NUMA node of the calling thread now */
 unsigned os_nnodes(void);        /* all that os_node ever told are below; >= 1 */
 uint64_t os_now_ns(void);        /* monotonic */
+uint64_t os_ticks(void);         /* a clock that costs less, of unknown speed */
+uint64_t os_faults(void);        /* of pages, by all threads so far */
 uint64_t os_random(void);        /* for address hints; not for secrets */
 
 /* Reserve address space without memory behind it (no access, no commit charge).
@@ -114,6 +116,12 @@ const char *const *os_environ(void);
  * anew and leaves nothing open; 2 KiB of stack. */
 enum { OS_LINE_MAX = 1024 };
 bool os_file_lines(const char *path, bool (*fn)(void *arg, char *line), void *arg);
+/* Write text to a file: at its end, or all anew, so that whoever reads it meanwhile sees the old
+ * contents or the new. false: refused; what was there stays, but for an append cut short. */
+bool os_file_append(const char *path, const char *text, size_t length);
+bool os_file_replace(const char *path, const char *text, size_t length);
+/* The same path from any working directory. false: it does not fit. */
+bool os_path_absolute(const char *path, char *out, size_t size);
 
 /* ---- The memory cgroup: what a container may use. os_cgroup.c. ----
  *

@@ -81,6 +81,66 @@ static size_t file_read(const char *path, char *buf, size_t size)
     return have;
 }
 
+static bool fd_write(int fd, const char *text, size_t length)
+{
+    while (length > 0) {
+        ssize_t n = syscall(SYS_write, fd, text, length);
+        if (n <= 0 && errno != EINTR)
+            return false;
+        if (n > 0) {
+            text += n;
+            length -= (size_t)n;
+        }
+    }
+    return true;
+}
+
+static bool file_write(const char *path, int flags, const char *text, size_t length)
+{
+    int fd =
+        (int)syscall(SYS_openat, AT_FDCWD, path, O_WRONLY | O_CREAT | O_CLOEXEC | flags, 0666);
+    if (fd < 0)
+        return false;
+    bool ok = fd_write(fd, text, length);
+    fd_close(fd);
+    return ok;
+}
+
+bool os_file_append(const char *path, const char *text, size_t length)
+{
+    int saved = errno;
+    bool ok = file_write(path, O_APPEND, text, length);
+    errno = saved;
+    return ok;
+}
+
+bool os_file_replace(const char *path, const char *text, size_t length)
+{
+    char new[OS_LINE_MAX];
+    struct hak_text t = {new, sizeof(new), 0};
+    int saved = errno;
+    hak_text_add(&t, "%s.%d", path, os_process()); /* two processes may write the same one */
+    bool ok = t.len < sizeof(new) && file_write(new, O_TRUNC, text, length);
+    if (ok && syscall(SYS_renameat2, AT_FDCWD, new, AT_FDCWD, path, 0) != 0)
+        ok = false;
+    if (!ok && t.len < sizeof(new))
+        (void)syscall(SYS_unlinkat, AT_FDCWD, new, 0);
+    errno = saved;
+    return ok;
+}
+
+bool os_path_absolute(const char *path, char *out, size_t size)
+{
+    struct hak_text t = {out, size, 0};
+    char folder[OS_LINE_MAX];
+    int saved = errno;
+    if (path[0] != '/' && syscall(SYS_getcwd, folder, sizeof(folder)) > 0)
+        hak_text_add(&t, "%s/", folder);
+    hak_text_add(&t, "%s", path);
+    errno = saved;
+    return t.len < size;
+}
+
 /* The part of a file that is in hand. */
 struct reader {
     int fd;
@@ -214,6 +274,28 @@ uint64_t os_now_ns(void)
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+uint64_t os_ticks(void)
+{
+#if defined(__x86_64__)
+    return __builtin_ia32_rdtsc();
+#elif defined(__aarch64__)
+    uint64_t v;
+    __asm__ volatile("mrs %0, cntvct_el0" : "=r"(v));
+    return v;
+#else
+    return os_now_ns();
+#endif
+}
+
+uint64_t os_faults(void)
+{
+    struct rusage use;
+    int saved = errno;
+    bool ok = getrusage(RUSAGE_SELF, &use) == 0;
+    errno = saved;
+    return ok ? (uint64_t)use.ru_minflt : 0;
 }
 
 uint64_t os_random(void)
@@ -611,15 +693,7 @@ void os_keep_stderr(void)
 void hak_write_err(const char *text, size_t length)
 {
     int saved = errno;
-    while (length > 0) {
-        ssize_t n = syscall(SYS_write, error_fd, text, length);
-        if (n <= 0 && errno != EINTR)
-            break;
-        if (n > 0) {
-            text += n;
-            length -= (size_t)n;
-        }
-    }
+    (void)fd_write(error_fd, text, length);
     errno = saved;
 }
 

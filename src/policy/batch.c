@@ -100,10 +100,20 @@ static void sleep_until_due(void)
     due_set(SIZE_MAX, false);
 }
 
+/* A tick's time passes; ACE looks as often as it wants to. */
+static void sleep_a_tick(void)
+{
+    uint64_t now = os_now_ns(), end = now + tick_ns(), step = caches_look_ns();
+    for (; now < end; now = os_now_ns()) {
+        os_sleep(&batch.state, AWAKE, HAK_MIN(end - now, step));
+        caches_look();
+    }
+}
+
 static void background(void)
 {
     for (unsigned quiet = 0;;) {
-        os_sleep(&batch.state, AWAKE, tick_ns());
+        sleep_a_tick();
         quiet = tick(tick_ns() / 8) ? quiet + 1 : 0;
         if (quiet > SS_DECAY_TICKS) {
             sleep_until_due();
@@ -150,6 +160,7 @@ void policy_due(const void *caller)
     if ((why & ~(uint32_t)SS_DUE_LIMIT) == 0)
         return;
     atomic_fetch_add(&batch.pokes, 1);
+    caches_look(); /* where no thread does it */
     uint32_t state = atomic_load(&batch.state);
     if (batch.decay_ns == 0) {
         (void)ss_purge();
@@ -179,9 +190,10 @@ void batch_init(void)
     ss_params.purge_lazily = hak_opt.purge != 0;
     ss_params.huge = (enum ss_huge)hak_opt.thp;
     policy_batch_threshold_set(hak_opt.batch_threshold);
-    hak_log(HAK_LOG_INFO, "[Batch] Initialized (threshold=%S, min_size=%S, bg=%s)",
-            (size_t)hak_opt.batch_threshold, ss_params.purge_min_bytes,
-            hak_opt.batch_bg ? "on" : "off");
+    char threshold[POLICY_SIZE_MAX], least[POLICY_SIZE_MAX];
+    hak_log(HAK_LOG_INFO, "[Batch] Initialized (threshold=%s, min_size=%s, bg=%s)",
+            policy_size(threshold, hak_opt.batch_threshold),
+            policy_size(least, ss_params.purge_min_bytes), hak_opt.batch_bg ? "on" : "off");
 }
 
 void policy_fork_child(void)
@@ -189,6 +201,8 @@ void policy_fork_child(void)
     atomic_store(&batch.state, OFF);
     atomic_store(&batch.process, 0);
     limit_fork_child();
+    threshold_fork_child();
+    caches_fork_child();
     atomic_store_explicit(&batch.tick_lock.word, OS_LOCK_FREE, memory_order_relaxed);
     atomic_store_explicit(&ss_due, 0, memory_order_relaxed);
     due_set_off();

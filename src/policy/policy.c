@@ -19,16 +19,19 @@ static const uint64_t PARK_DECAY_NS = 1000000000u, SWEEP_NS = 1000000u;
 
 static void ace_init(void)
 {
-    tiny_params.adapt = hak_opt.ace_enabled;
-    if (tiny_params.adapt)
-        hak_log(HAK_LOG_INFO, "[ACE] capacities grow with misses up to %S a class",
-                hak_opt.tiny_cache);
+    char thread[POLICY_SIZE_MAX], process[POLICY_SIZE_MAX];
+    tiny_params.adapt = true;
+    if (hak_opt.ace_enabled)
+        hak_log(HAK_LOG_INFO, "[ACE] Initialized (thread=%s, process=%s)",
+                policy_size(thread, hak_opt.ace_thread),
+                policy_size(process, hak_opt.cache_total));
     else
         hak_log(HAK_LOG_INFO, "[ACE] ACE disabled (HAKMEM_ACE_ENABLED=0)");
 }
 
 void policy_init(void)
 {
+    explain_init();
     ss_params.superslab_bytes = (size_t)256 * 1024 << hak_opt.superslab_size;
     ss_params.superslab_keep = (unsigned)hak_opt.superslab_keep;
     ss_params.heaps_max =
@@ -38,8 +41,7 @@ void policy_init(void)
     tiny_params.park_decay_ns = PARK_DECAY_NS;
     tiny_params.sweep_ns = SWEEP_NS;
     atomic_store_explicit(&tiny_quota, (int64_t)hak_opt.cache_total, memory_order_relaxed);
-    atomic_store_explicit(&large_params.threshold, hak_opt.large_threshold,
-                          memory_order_relaxed);
+    threshold_init();
     batch_init();
     limit_init();
     ace_init();
@@ -56,6 +58,7 @@ void policy_init_bins(void)
         tiny_params.remote_max[c] = (uint32_t)HAK_MAX(
             HAK_MIN(hak_opt.remote_batch, (uint64_t)TINY_PARCEL_BYTES / size), (uint64_t)1);
     }
+    caches_init();
 }
 
 size_t policy_reclaim(void)

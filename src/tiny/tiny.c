@@ -29,9 +29,27 @@ static uint32_t cap_start(const struct tiny_cache *tc, unsigned class)
     return HAK_MIN(HAK_MAX(CAP_START_BYTES / ss_classes[class].size, 2u), most);
 }
 
+/* What policy wants, or the built-in rule's number. */
+static uint32_t steered(const struct tiny_cache *tc, const _Atomic uint16_t *wanted,
+                        uint32_t built_in)
+{
+    uint32_t v = atomic_load_explicit(wanted, memory_order_relaxed);
+    return HAK_LIKELY(v == 0 || tc->squeezed || built_in == 0) ? built_in : v;
+}
+
 static uint32_t cap_most(const struct tiny_cache *tc, unsigned class)
 {
-    return HAK_UNLIKELY(tc->squeezed) ? cap_start(tc, class) : tiny_params.cap_max[class];
+    return HAK_UNLIKELY(tc->squeezed)
+               ? cap_start(tc, class)
+               : steered(tc, &tc->steer[class].cap, tiny_params.cap_max[class]);
+}
+
+/* Written by this thread alone: no locked instruction. */
+static void see(_Atomic uint32_t *counter)
+{
+    if (HAK_UNLIKELY(tiny_params.count))
+        atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + 1,
+                              memory_order_relaxed);
 }
 
 static void bin_room_set(struct tiny_cache *tc, unsigned class, uint32_t held)
@@ -126,7 +144,7 @@ static void blocks_send(struct tiny_cache *tc, void *blocks)
 
 static uint32_t remote_count(const struct tiny_cache *tc, unsigned class)
 {
-    return tiny_params.remote_max[class] - room_left(&tc->remote[class]);
+    return tc->remote_full[class] - room_left(&tc->remote[class]);
 }
 
 static void *remote_take(struct tiny_cache *tc, unsigned class)
@@ -134,7 +152,9 @@ static void *remote_take(struct tiny_cache *tc, unsigned class)
     struct tiny_bin *bin = &tc->remote[class];
     void *list = bin->head;
     bin->head = NULL;
-    bin->room = (uint64_t)tiny_params.remote_max[class] << TINY_ROOM_SHIFT;
+    tc->remote_full[class] =
+        steered(tc, &tc->steer[class].remote, tiny_params.remote_max[class]);
+    bin->room = (uint64_t)tc->remote_full[class] << TINY_ROOM_SHIFT;
     return list;
 }
 
@@ -248,8 +268,10 @@ static void spare_add(struct tiny_cache *tc, unsigned class, void *list, uint32_
     }
     if (tc->spares[class] + count <= spares_room(tc, class))
         spare_push(tc, class, list, count);
-    else
+    else {
+        see(&tc->seen[class].flushes);
         blocks_flush(tc, list);
+    }
 }
 
 static void bin_flush(struct tiny_cache *tc, unsigned class)
@@ -410,8 +432,10 @@ void tiny_give_remote(struct tiny_cache *tc, unsigned class, void *p)
         void *list = remote_take_near(tc, class, &count);
         if (remote_stays(tc, class, count))
             spare_add(tc, class, list, count);
-        else
+        else {
+            see(&tc->seen[class].sent);
             blocks_send(tc, list);
+        }
     }
     ss_link(p, bin->head);
     bin->head = p;
@@ -468,6 +492,25 @@ static void gather(struct tiny_cache *tc)
     }
 }
 
+/* One refill in 16 is timed, where policy wants to know. 0: not this one. */
+static uint64_t refill_begin(struct tiny_cache *tc, unsigned class)
+{
+    see(&tc->seen[class].misses);
+    bool timed = tiny_params.count &&
+                 atomic_load_explicit(&tc->seen[class].misses, memory_order_relaxed) % 16 == 1;
+    return HAK_UNLIKELY(timed) ? os_now_ns() : 0;
+}
+
+static void refill_end(struct tiny_cache *tc, unsigned class, uint64_t begun)
+{
+    if (HAK_LIKELY(begun == 0))
+        return;
+    _Atomic uint32_t *ns = &tc->seen[class].miss_ns;
+    uint32_t old = atomic_load_explicit(ns, memory_order_relaxed);
+    uint32_t now = (uint32_t)HAK_MIN(os_now_ns() - begun, (uint64_t)1000000);
+    atomic_store_explicit(ns, old == 0 ? now : old - old / 4 + now / 4, memory_order_relaxed);
+}
+
 void *tiny_refill(struct tiny_cache *tc, unsigned class, bool *zero)
 {
     struct tiny_bin *bin = &tc->bin[class];
@@ -486,9 +529,11 @@ void *tiny_refill(struct tiny_cache *tc, unsigned class, bool *zero)
     if (tc->missed[class] || tc->cap[class] == 0)
         cap_grow(tc, class);
     tc->missed[class] = true;
-    uint32_t want = HAK_MAX(tc->cap[class] / 2, 1u);
+    uint32_t want = steered(tc, &tc->steer[class].refill, HAK_MAX(tc->cap[class] / 2, 1u));
+    uint64_t begun = refill_begin(tc, class);
     if (!ss_refill(tc->heap, class, want, &chain, &grew))
         return NULL;
+    refill_end(tc, class, begun);
     void *p = chain.head;
     *zero = chain.zero;
     bin->head = ss_next(p);

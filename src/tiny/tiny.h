@@ -84,6 +84,22 @@ struct tiny_parcel { /* T4 */
     void *first, *last; /* the lists before it */
 };
 
+/* What policy wants of a class, in blocks; 0: the built-in rule. Heeded at the next slow operation, and
+ * not while squeezed. */
+struct tiny_steer {
+    _Atomic uint16_t cap;    /* a list may grow to */
+    _Atomic uint16_t refill; /* wanted at a time */
+    _Atomic uint16_t remote; /* in the list of the remote bin */
+};
+
+/* What a class did, for policy: written by the cache's thread alone. */
+struct tiny_seen {
+    _Atomic uint32_t misses;  /* refills from the heap */
+    _Atomic uint32_t flushes; /* lists given back to it */
+    _Atomic uint32_t sent;    /* remote lists sent home */
+    _Atomic uint32_t miss_ns; /* what a refill costs, of late */
+};
+
 struct tiny_cache {
     uint32_t tag;         /* [const] T3 */
     uint32_t ticks;       /* slow operations so far */
@@ -110,6 +126,10 @@ struct tiny_cache {
     uint32_t idle_mark;               /* of all bins, when last looked at */
     uint32_t idle_ticks;              /* since it changed */
     bool idle_flushed;                /* emptied since then */
+    uint32_t remote_full[SS_NCLASS];  /* blocks in the remote list when its room is 0 */
+    struct tiny_steer steer[SS_NCLASS];
+    struct tiny_seen seen[SS_NCLASS];
+    void *record; /* policy's own */
     /* [its list's lock] Away from what the thread writes: neighbours on the list do too. */
     _Alignas(HAK_LINE) struct tiny_cache *next, *prev; /* parked list, circular */
     uint64_t parked_ns;                                /* since when; 0: not on a list */
@@ -124,8 +144,10 @@ struct tiny_params {
     uint32_t remote_max[SS_NCLASS]; /* in the list of a remote bin, >= 1; 0: no such class */
     uint32_t parcel_max;            /* collected for an owner, then sent home, >= 1 */
     bool adapt;                     /* capacities start small and grow with misses */
-    uint64_t sweep_ns;              /* at least this between two sweeps of a cache */
-    uint64_t park_decay_ns;         /* a cache parked longer is emptied */
+    bool count;                     /* tiny_seen is wanted */
+    struct tiny_steer steer[SS_NCLASS]; /* a new cache begins with */
+    uint64_t sweep_ns;                  /* at least this between two sweeps of a cache */
+    uint64_t park_decay_ns;             /* a cache parked longer is emptied */
 };
 extern struct tiny_params tiny_params;
 
@@ -202,6 +224,8 @@ void tiny_flush_parked(uint64_t older_ns);
  * there are caches that a later tick may empty. */
 bool tiny_flush_idle(unsigned ticks);
 unsigned tiny_ncaches(void);
+/* The newest of all caches; ->all is the next. None ever goes. */
+struct tiny_cache *tiny_caches(void);
 /* Bytes in the calling thread's cache and in the parked ones: those that may be looked at. */
 size_t tiny_cached_bytes(void);
 

@@ -11,6 +11,7 @@
 #include "tiny/tiny.h"
 
 #include <limits.h>
+#include <string.h>
 
 const struct tiny_cache tiny_cache_none;
 const struct tiny_cache tiny_cache_ended;
@@ -117,6 +118,7 @@ static struct tiny_cache *cache_create(unsigned node)
     tc->node = h->node;
     for (unsigned c = 0; c < SS_NCLASS; c++)
         tc->bin[c].magic = tc->remote[c].magic = ss_classes[c].magic;
+    memcpy(tc->steer, tiny_params.steer, sizeof(tc->steer));
     tiny_flush(tc); /* nothing to flush yet: sets capacities and rooms */
     os_lock(&all_lock);
     tc->all = all_caches;
@@ -330,6 +332,14 @@ unsigned tiny_ncaches(void)
     unsigned n = ncaches;
     os_unlock(&all_lock);
     return n;
+}
+
+struct tiny_cache *tiny_caches(void)
+{
+    os_lock(&all_lock);
+    struct tiny_cache *tc = all_caches;
+    os_unlock(&all_lock);
+    return tc;
 }
 
 static size_t list_bytes(const void *list, size_t size)
