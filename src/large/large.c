@@ -97,7 +97,8 @@ size_t large_usable(const void *p, uint32_t word)
 void *large_resize(void *p, uint32_t word, size_t n)
 {
     if (is_run(p, word))
-        return !wants_mapping(n) && ss_run_resize(p, run_units(n)) ? p : NULL;
+        return ss_run_resize(p, run_units(n)) ? p
+                                              : NULL; /* also where it would now be a mapping */
     size_t old = map_table_find(p);
     if (old == 0)
         bad_pointer(p, word);

@@ -83,8 +83,8 @@ enum ace_move ace_look(struct ace_class *k, const struct ace_base *base,
     double lost = ((double)seen->misses + seen->flushes) * seen->miss_ns / seconds; /* ns a s */
     double bytes = (double)LISTS * cap * base->size;
     bool up = lost / 2 > GROW * bytes * price && cap < ACE_CAP_MAX;
-    bool down =
-        lost < SHRINK * bytes / 2 * price && cap > least_cap(base) && (k->cap != 0 || !quiet);
+    bool down = HAK_MAX(lost, (double)k->feared) < SHRINK * bytes / 2 * price &&
+                cap > least_cap(base) && (k->cap != 0 || !quiet);
     bool grows = counted(&k->up, up, looks_needed(k, UP_LOOKS));
     bool shrinks = counted(&k->down, down, looks_needed(k, DOWN_LOOKS));
     remote_look(k, base, seen, seconds, price);
@@ -92,6 +92,7 @@ enum ace_move ace_look(struct ace_class *k, const struct ace_base *base,
         cap =
             grows ? HAK_MIN(2 * cap, (uint32_t)ACE_CAP_MAX) : HAK_MAX(cap / 2, least_cap(base));
         k->cap = (uint16_t)cap; /* A1 */
+        k->feared = grows ? (float)lost : 0;
         moved(k, grows ? 1 : -1);
     }
     if (k->cap != 0 && !quiet)
@@ -104,6 +105,7 @@ bool ace_slow(struct ace_class *k)
     bool was = k->cap != 0 || k->refill != 0 || k->remote != 0;
     bool idle = k->idle;
     k->wait /= 2;
+    k->feared /= 2;
     if (idle)
         *k = (struct ace_class){.wait = k->wait};
     k->idle = true;

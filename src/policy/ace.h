@@ -7,7 +7,8 @@
  *   price of it                           the bytes more, at so many ns for a byte and second
  *
  * It grows where the worth is more than twice the price, twice in a row, and shrinks where what that would
- * cost is less than a quarter of what it saves, eight times in a row. In between nothing happens. Whoever turns
+ * cost is less than a quarter of what it saves, eight times in a row; as long as it remembers why it grew, that is
+ * what shrinking would cost. In between nothing happens. Whoever turns
  * round has to wait twice as long the next time.
  *
  * Invariants:
@@ -48,6 +49,7 @@ struct ace_class {
     uint8_t up, down;             /* looks in a row that wanted that */
     uint8_t wait;                 /* how many times as long as usual: 0 is once */
     int8_t last;                  /* the last move: 1, -1, 0: none */
+    float feared;                 /* ns a second that it cost before it last grew, fading */
     bool idle;                    /* nothing has happened since the last slow look */
 };
 

@@ -16,6 +16,8 @@ static const double K_NEW = 64, K_OLD = 24; /* doc/policy.md: why */
 enum { NEW_GAMES = 8 };
 
 static const double MARGIN = 50, /* points ahead: 7.5 % cheaper */
+    AHEAD = 20,                  /* points that another leader must be ahead, */
+    CLEAR = 40,                  /* points that one match is enough for to lead */
     BONUS = 200,                 /* points of trust in one that has not played */
     RARE = 0.005,                /* share of sizes that does not count */
     SHIFT = 0.7,                 /* distance of mixes that is another load */
@@ -23,7 +25,7 @@ static const double MARGIN = 50, /* points ahead: 7.5 % cheaper */
 enum {
     LED = 8,         /* matches far ahead, then frozen */
     LEAST_GAMES = 2, /* of every rival before that, and of a leader */
-    SHIFTED = 3,     /* epochs */
+    SHIFTED = 8,     /* epochs */
     DRIFTED = 8,
     HOPELESS_OPS = 8,
     STABLE = 32, /* matches without a new leader, then half the exploration; twice */
@@ -100,14 +102,17 @@ static bool comparable(const struct elo_epoch *a, const struct elo_epoch *b)
     uint32_t few = HAK_MIN(a->ops, b->ops);
     shares(a, x);
     shares(b, y);
-    double most = few >= 400 ? 0.5 : few >= 100 ? 0.6 : few >= ELO_EPOCH_OPS ? 0.8 : 1.2;
+    double most = few >= 400 ? 0.5 : few >= 100 ? 0.6 : few >= ELO_EPOCH_OPS ? 0.8 : 1.0;
     return elo_distance(x, y) <= most;
 }
 
 void elo_init(struct elo *e, unsigned first, double explore, struct elo_weights weights)
 {
-    *e =
-        (struct elo){.weights = weights, .explore = explore, .leader = first, .playing = first};
+    *e = (struct elo){.weights = weights,
+                      .explore = explore,
+                      .leader = first,
+                      .playing = first,
+                      .epoch_ms = ELO_EPOCH_MS};
     for (unsigned i = 0; i < ELO_N; i++)
         e->rating[i] = ELO_START;
 }
@@ -135,6 +140,12 @@ void elo_resume(struct elo *e, const double *rating, const uint32_t *games)
 }
 
 /* ---- Who plays. ---- */
+
+/* Lost by far, and again. */
+static bool is_out(const struct elo *e, unsigned i)
+{
+    return e->routs[i] >= LEAST_GAMES;
+}
 
 /* Is there a request that i treats otherwise than j does? */
 static bool differ(const struct elo *e, unsigned i, unsigned j)
@@ -168,7 +179,8 @@ static unsigned challenger(const struct elo *e)
     double most = 0;
     for (unsigned i = 0; i < ELO_N; i++) {
         double promise = e->rating[i] + BONUS / (1 + e->games[i]);
-        if (i != e->leader && stands(e, i) && (best == e->leader || promise > most)) {
+        if (i != e->leader && !is_out(e, i) && stands(e, i) &&
+            (best == e->leader || promise > most)) {
             best = i;
             most = promise;
         }
@@ -181,11 +193,10 @@ static unsigned challenger(const struct elo *e)
 static void mix_follow(struct elo *e, const struct elo_epoch *p)
 {
     double share[ELO_BUCKETS];
-    bool first = e->epochs == 1;
     shares(p, share);
     for (unsigned i = 0; i < ELO_BUCKETS; i++) {
-        e->mix[i] = first ? share[i] : e->mix[i] + (share[i] - e->mix[i]) / 4;
-        e->usual[i] = first ? share[i] : e->usual[i] + (share[i] - e->usual[i]) / 64;
+        e->mix[i] += (share[i] - e->mix[i]) / HAK_MIN(e->epochs, 16u);
+        e->usual[i] += (share[i] - e->usual[i]) / HAK_MIN(e->epochs, 256u);
     }
     e->shifted = elo_distance(e->mix, e->usual) > SHIFT ? e->shifted + 1 : 0;
 }
@@ -204,10 +215,12 @@ static void reopen(struct elo *e)
         e->rating[i] = ELO_START + (e->rating[i] - ELO_START) / 2;
         e->games[i] = HAK_MIN(e->games[i], 1u);
         e->usual[i] = e->mix[i];
+        e->routs[i] = 0;
     }
     e->usual[ELO_N] = e->mix[ELO_N];
     e->frozen = e->waits = e->have_first = false;
     e->led = e->stable = e->shifted = e->drifted = 0;
+    e->epoch_ms = ELO_EPOCH_MS;
     e->playing = e->leader;
 }
 
@@ -234,8 +247,8 @@ static void play(struct elo *e, unsigned a, unsigned b, double score)
 static bool is_far_ahead(const struct elo *e)
 {
     for (unsigned i = 0; i < ELO_N; i++) {
-        if (i != e->leader && stands(e, i) &&
-            (e->games[i] < LEAST_GAMES || e->rating[i] + MARGIN > e->rating[e->leader]))
+        if (i != e->leader && !is_out(e, i) && stands(e, i) &&
+            (e->games[i] == 0 || e->rating[i] + MARGIN > e->rating[e->leader]))
             return false;
     }
     return true;
@@ -246,13 +259,17 @@ static enum elo_event match(struct elo *e, const struct elo_epoch *last)
     unsigned a = e->leader, b = e->second.strategy;
     double own = (elo_cost(&e->first, &e->weights) + elo_cost(last, &e->weights)) / 2;
     double other = elo_cost(&e->second, &e->weights);
-    if (!comparable(&e->first, &e->second) || !comparable(&e->second, last))
+    if (!comparable(&e->first, &e->second) || !comparable(&e->second, last)) {
+        e->epoch_ms = HAK_MIN(2 * e->epoch_ms, (unsigned)ELO_EPOCH_MS_MAX);
         return ELO_NOTHING;
+    }
     play(e, a, b, elo_score(own, other));
+    e->routs[b] = (uint8_t)(other > HOPELESS * own ? e->routs[b] + 1 : 0);
     e->match_cost[0] = own;
     e->match_cost[1] = other;
     e->stable++;
-    if (e->rating[b] > e->rating[a] && e->games[b] >= LEAST_GAMES) {
+    double ahead = e->rating[b] - e->rating[a];
+    if (ahead > (e->games[b] >= LEAST_GAMES ? AHEAD : CLEAR)) {
         e->leader = b;
         e->led = e->stable = 0;
         e->have_first = false;
@@ -303,5 +320,6 @@ enum elo_event elo_step(struct elo *e, const struct elo_epoch *done)
 bool elo_hopeless(const struct elo *e, const struct elo_epoch *so_far)
 {
     return so_far->strategy != e->leader && e->have_first && so_far->ops >= HOPELESS_OPS &&
+           comparable(so_far, &e->first) &&
            elo_cost(so_far, &e->weights) > HOPELESS * elo_cost(&e->first, &e->weights);
 }

@@ -26,7 +26,9 @@ enum {
     ELO_BUCKETS = ELO_N + 1, /* sizes between two thresholds, below the first, above the last */
     ELO_START = 1500,
     ELO_REACH = 800,
-    ELO_EPOCH_OPS = 32, /* fewer tell nothing */
+    ELO_EPOCH_OPS = 32,     /* fewer tell nothing */
+    ELO_EPOCH_MS = 10,      /* at first; */
+    ELO_EPOCH_MS_MAX = 320, /* longer where the load differs from one to the next */
 };
 
 /* Thresholds in bytes, geometric, in whole units. */
@@ -60,8 +62,10 @@ enum elo_event {
 struct elo {
     double rating[ELO_N];
     uint32_t games[ELO_N];
+    uint8_t routs[ELO_N]; /* matches lost by far: two, and it plays no more */
     struct elo_weights weights;
-    double explore; /* share of epochs, 0 to 1 */
+    unsigned epoch_ms; /* how long an epoch shall be */
+    double explore;    /* share of epochs, 0 to 1 */
     unsigned leader, playing;
     bool frozen;
     /* Of the match going on. */

@@ -18,9 +18,9 @@
 #include "policy/elo.h"
 
 enum {
-    EPOCH_MS = 10,
-    SETTLE_OPS = 4, /* after a change: blocks of the strategy before are still coming back */
-    VOID_MS = 2000, /* an epoch of fewer operations than ELO_EPOCH_OPS tells nothing */
+    SETTLE_SHARE = 8, /* of an epoch, and */
+    SETTLE_OPS = 4,   /* after a change: blocks of the strategy before are still coming back */
+    VOID_MS = 2000,   /* an epoch of fewer operations than ELO_EPOCH_OPS tells nothing */
     /* One operation in so many is timed, */
     ONE_IN_LEADER = 4,
     ONE_IN_FROZEN = 16,
@@ -178,16 +178,16 @@ static void look_locked(void)
         elo.ticks_per_ns = (double)(os_ticks() - elo.begun_ticks) / (double)past;
     idle_sample(now);
     bool leads = elo.elo.playing == elo.elo.leader && !elo.settling;
-    if (leads && past < EPOCH_MS * (uint64_t)NS_PER_MS)
+    uint64_t epoch = elo.elo.epoch_ms * (uint64_t)NS_PER_MS;
+    if (leads && past < epoch)
         return;
     struct elo_epoch p = epoch_so_far();
     if (elo.settling) {
-        if (p.ops >= SETTLE_OPS) {
+        if (p.ops >= SETTLE_OPS && past >= epoch / SETTLE_SHARE) {
             elo.settling = false;
             counters_clear(now);
         }
-    } else if ((past >= EPOCH_MS * (uint64_t)NS_PER_MS && p.ops >= ELO_EPOCH_OPS &&
-                elo.ticks_per_ns > 0) ||
+    } else if ((past >= epoch && p.ops >= ELO_EPOCH_OPS && elo.ticks_per_ns > 0) ||
                elo_hopeless(&elo.elo, &p)) {
         epoch_end(&p, now);
     }

@@ -16,7 +16,7 @@
 #include "hakmem.h"
 #include "support/hak_test.h"
 
-enum type { FLAG, COUNT, SIZE, LIMIT, CHOICE };
+enum type { FLAG, COUNT, SIZE, LIMIT, CHOICE, TRIPLE, TEXT };
 
 static const struct row {
     const char *name;
@@ -29,9 +29,14 @@ static const struct row {
     {#name, type, {#fast, #balanced, #lean}, #min, #max, unit},
 #define HAK_OPT_CHOICE(name, def, choices, help)                                               \
     {#name, CHOICE, {#def, #def, #def}, "0", "0", choices},
+#define HAK_OPT_TRIPLE(name, def, min, max, unit, help)                                        \
+    {#name, TRIPLE, {#def, #def, #def}, #min, #max, unit},
+#define HAK_OPT_TEXT(name, what, help) {#name, TEXT, {"", "", ""}, "0", "0", what},
 #include "base/options.def"
 #undef HAK_OPT
 #undef HAK_OPT_CHOICE
+#undef HAK_OPT_TRIPLE
+#undef HAK_OPT_TEXT
 };
 #define N_ROWS (sizeof(rows) / sizeof(rows[0]))
 
@@ -51,9 +56,14 @@ static int probe(void)
     printf("%s=%llu\n", #name, (unsigned long long)hak_opt.name);
 #define HAK_OPT_CHOICE(name, def, choices, help)                                               \
     printf("%s=%llu\n", #name, (unsigned long long)hak_opt.name);
+#define HAK_OPT_TRIPLE(name, def, min, max, unit, help)                                        \
+    printf("%s=%llu\n", #name, (unsigned long long)hak_opt.name);
+#define HAK_OPT_TEXT(name, what, help) /* an address: paths_* below look at them */
 #include "base/options.def"
 #undef HAK_OPT
 #undef HAK_OPT_CHOICE
+#undef HAK_OPT_TRIPLE
+#undef HAK_OPT_TEXT
     return 0;
 }
 
@@ -81,6 +91,8 @@ static unsigned long long number(const char *s)
     if (strcmp(s, "auto") == 0)
         return HAK_OPT_AUTO;
     unsigned long long v = strtoull(s, &end, 10);
+    for (unsigned shift = 16; *end == ':'; shift += 16) /* a triple */
+        v += strtoull(end + 1, &end, 10) << shift;
     const char *unit = *end != '\0' ? strchr("KMGT", *end) : NULL;
     return unit != NULL ? v << (10 * (unit - "KMGT" + 1)) : v;
 }
@@ -126,6 +138,13 @@ static void require_good(const struct row *o, const char *value, unsigned long l
 static void every_option_takes_its_good_values(void **state)
 {
     for (const struct row *o = rows; o < rows + N_ROWS; o++) {
+        if (o->type == TEXT)
+            continue;
+        if (o->type == TRIPLE) {
+            require_good(o, "1:2:3", 1 + (2ull << 16) + (3ull << 32));
+            require_good(o, o->def[HAK_MODE_BALANCED], number(o->def[HAK_MODE_BALANCED]));
+            continue;
+        }
         if (o->type != CHOICE) {
             require_good(o, o->min, number(o->min));
             require_good(o, o->max, number(o->max));
@@ -185,6 +204,8 @@ static void require_bad(const struct row *o, const char *value)
     }
     if (o->type == LIMIT)
         ASSERT_TEXT(r.err, "auto, 0 or ");
+    if (o->type == TRIPLE)
+        ASSERT_TEXT(r.err, "a:b:c, each ");
     snprintf(quoted, sizeof(quoted), "%s..%s", o->min, o->max);
     ASSERT_TEXT(r.err, quoted);
 }
@@ -207,10 +228,20 @@ static void every_option_refuses_bad_values_in_one_line(void **state)
                                              "18446744073709551616",
                                              "99999999999999T"};
     for (const struct row *o = rows; o < rows + N_ROWS; o++) {
+        if (o->type == TEXT)
+            continue; /* any path is one */
         for (size_t i = 0; i < sizeof(always_bad) / sizeof(always_bad[0]); i++)
             require_bad(o, always_bad[i]);
         if (o->type == CHOICE) {
             require_bad(o, o->words);
+            continue;
+        }
+        if (o->type == TRIPLE) {
+            static const char *const bad[] = {
+                "1",    "1:2",   "1:2:3:4",   "1::3",   ":2:3",
+                "1:2:", "1,2,3", "1:2:60001", "1:2:3x", "1:2:99999999999"};
+            for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+                require_bad(o, bad[i]);
             continue;
         }
         char beyond[32];
@@ -234,7 +265,8 @@ static void a_very_long_bad_value_still_gets_its_whole_line(void **state)
     memset(value, '9', sizeof(value) - 1);
     value[sizeof(value) - 1] = '\0';
     for (const struct row *o = rows; o < rows + N_ROWS; o++)
-        require_bad(o, value);
+        if (o->type != TEXT)
+            require_bad(o, value);
 }
 
 static void a_bad_value_of_two_lines_gets_one_line(void **state)

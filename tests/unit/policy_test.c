@@ -57,7 +57,9 @@ UNIT_TEST(options_reach_their_tiers)
     REQUIRE(ss_params.superslab_bytes == 512 * KIB && ss_params.heaps_max == 5);
     REQUIRE(mid_max == 256 * KIB);
     start_with("HAKMEM_TINY_REFILL_COUNT=9", "HAKMEM_ACE_ENABLED=0");
-    REQUIRE(ss_params.refill_count == 9 && !tiny_params.adapt);
+    REQUIRE(ss_params.refill_count == 9 && tiny_params.adapt && !tiny_params.count);
+    start_with("HAKMEM_ACE_ENABLED=1", NULL);
+    REQUIRE(tiny_params.adapt && tiny_params.count);
     start_with("HAKMEM_LARGE_THRESHOLD=1M", "HAKMEM_BATCH_THRESHOLD=3M");
     REQUIRE(large_params.threshold == MIB && ss_params.due_bytes == 3 * MIB);
     start_with("HAKMEM_BATCH_MIN_SIZE=1M", "HAKMEM_SUPERSLAB_KEEP=7");

@@ -1,0 +1,291 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * policy: ELO's arithmetic, on made-up costs: no clock, no thread.
+ */
+#include "policy/elo.h"
+
+#include "unit.h"
+
+static const struct elo_weights weights = {1, 700, 250};
+
+static double absolute(double x)
+{
+    return x < 0 ? -x : x;
+}
+
+static bool near(double a, double b)
+{
+    return absolute(a - b) < 1e-6;
+}
+
+/* A load: requests spread over all sizes, and what one costs under each strategy, with noise. */
+struct world {
+    double cost[ELO_N];
+    double noise; /* 0.2: from 0.8 to 1.2 times the cost */
+    bool one_bucket;
+    uint64_t random;
+};
+
+static double uniform(struct world *w)
+{
+    return (double)(hak_test_random(&w->random) >> 11) / (double)((uint64_t)1 << 53);
+}
+
+static struct elo_epoch played(struct world *w, unsigned strategy)
+{
+    struct elo_epoch p = {.strategy = strategy, .ops = 1300};
+    for (unsigned b = 0; b < ELO_BUCKETS; b++)
+        p.bucket[b] = w->one_bucket ? (b == 6 ? 1300 : 0) : 100;
+    p.ns = 1300 * w->cost[strategy] * (1 - w->noise + 2 * w->noise * uniform(w));
+    return p;
+}
+
+/* The best is `best`; each strategy away from it costs a fifth more. */
+static struct world world_with(unsigned best, double noise, uint64_t seed)
+{
+    struct world w = {.noise = noise, .random = seed * 2654435761u + 1};
+    for (unsigned i = 0; i < ELO_N; i++) {
+        w.cost[i] = 1000;
+        for (unsigned d = i > best ? i - best : best - i; d > 0; d--)
+            w.cost[i] *= 1.2;
+    }
+    return w;
+}
+
+static void holds(const struct elo *e, double explore)
+{
+    double sum = 0;
+    for (unsigned i = 0; i < ELO_N; i++) {
+        sum += e->rating[i];
+        REQUIRE(absolute(e->rating[i] - ELO_START) <= ELO_REACH + 1e-6); /* E3 */
+    }
+    REQUIRE(absolute(sum - ELO_N * (double)ELO_START) < 1e-6); /* E1 */
+    REQUIRE(e->explored <= explore * e->epochs + 1e-9);        /* E2 */
+    REQUIRE(e->leader < ELO_N && e->playing < ELO_N);
+}
+
+static unsigned run(struct elo *e, struct world *w, unsigned epochs)
+{
+    unsigned leaders = 0;
+    for (unsigned i = 0; i < epochs; i++) {
+        struct elo_epoch p = played(w, e->playing);
+        leaders += elo_step(e, &p) == ELO_LEADER;
+        holds(e, e->explore);
+    }
+    return leaders;
+}
+
+UNIT_TEST(thresholds_are_geometric_from_512_KiB_to_32_MiB)
+{
+    REQUIRE(elo_threshold[0] == 512 * KIB && elo_threshold[ELO_N - 1] == 32 * MIB);
+    for (unsigned i = 0; i + 1 < ELO_N; i++) {
+        double ratio = (double)elo_threshold[i + 1] / elo_threshold[i];
+        REQUIRE(ratio > 1.459479 * 0.97 &&
+                ratio < 1.459479 * 1.03); /* 64^(1/11), in whole units */
+        REQUIRE(elo_threshold[i] % (64 * KIB) == 0);
+        REQUIRE(elo_bucket(elo_threshold[i]) == i + 1 && elo_bucket(elo_threshold[i] - 1) == i);
+    }
+    REQUIRE(elo_bucket(0) == 0 && elo_bucket(SIZE_MAX) == ELO_N);
+}
+
+UNIT_TEST(expected_scores_are_elos)
+{
+    REQUIRE(near(elo_expected(0), 0.5));
+    REQUIRE(near(elo_expected(400), 10.0 / 11) && near(elo_expected(-400), 1.0 / 11));
+    REQUIRE(near(elo_expected(800), 100.0 / 101));
+    for (int d = -3000; d <= 3000; d += 7) {
+        REQUIRE(near(elo_expected(d) + elo_expected(-d), 1));
+        REQUIRE(elo_expected(d) < elo_expected(d + 7));
+    }
+}
+
+UNIT_TEST(scores_are_those_of_costs)
+{
+    REQUIRE(near(elo_score(5, 5), 0.5) && near(elo_score(1, 2), 16.0 / 17));
+    REQUIRE(near(elo_score(1, 2) + elo_score(2, 1), 1));
+    struct elo_epoch p = {.ops = 10, .ns = 1000, .faults = 2, .idle = 4};
+    REQUIRE(near(elo_cost(&p, &weights), (1000 + 1400 + 1000) / 10.0));
+    REQUIRE(elo_k(0, 100) > elo_k(100, 100));
+}
+
+/* Whatever costs there are: E1 to E3 hold (run). */
+UNIT_TEST(points_are_conserved_and_bounds_hold_under_wild_costs)
+{
+    for (uint64_t seed = 1; seed < 60; seed++) {
+        struct world w = {.noise = 0.99, .random = seed};
+        struct elo e;
+        elo_init(&e, (unsigned)(seed % ELO_N), (double)(seed % 50 + 1) / 100, weights);
+        for (unsigned round = 0; round < 40; round++) {
+            for (unsigned i = 0; i < ELO_N; i++)
+                w.cost[i] = 1 + uniform(&w) * (round % 2 ? 1e9 : 10);
+            w.one_bucket = uniform(&w) < 0.5;
+            (void)run(&e, &w, 50);
+        }
+    }
+}
+
+UNIT_TEST(the_best_leads_in_spite_of_noise_wherever_it_is_and_play_begins)
+{
+    unsigned wrong = 0, all = 0;
+    for (unsigned best = 0; best < ELO_N; best++) {
+        for (uint64_t seed = 1; seed <= 8; seed++, all++) {
+            struct world w = world_with(best, 0.2, seed);
+            struct elo e;
+            elo_init(&e, (unsigned)(seed * 5 % ELO_N), 0.2, weights);
+            (void)run(&e, &w, 2000);
+            wrong +=
+                w.cost[e.leader] > 1.2 * 1000 + 1; /* the best or a neighbour: within 20 % */
+            REQUIRE(w.cost[e.leader] <= 1.45 * 1000);
+        }
+    }
+    REQUIRE(wrong * 20 <= all);
+}
+
+UNIT_TEST(without_noise_the_best_leads_and_is_frozen)
+{
+    for (unsigned best = 0; best < ELO_N; best++) {
+        struct world w = world_with(best, 0, 1);
+        struct elo e;
+        elo_init(&e, ELO_N - 1, 0.2, weights);
+        (void)run(&e, &w, 3000);
+        REQUIRE(e.leader == best);
+        REQUIRE(e.frozen && e.playing == best);
+        uint32_t explored = e.explored;
+        (void)run(&e, &w, 100);
+        REQUIRE(e.explored == explored); /* frozen: nobody is tried any more */
+    }
+}
+
+UNIT_TEST(it_recovers_after_the_optimum_has_moved)
+{
+    for (uint64_t seed = 1; seed <= 10; seed++) {
+        struct world w = world_with(2, 0.1, seed);
+        struct elo e;
+        elo_init(&e, ELO_N - 1, 0.2, weights);
+        (void)run(&e, &w, 3000);
+        REQUIRE(w.cost[e.leader] <= 1.21 * 1000);
+        w = world_with(9, 0.1, seed); /* what led costs more than twice as much: drift */
+        (void)run(&e, &w, 4000);
+        REQUIRE(w.cost[e.leader] <= 1.45 * 1000);
+    }
+}
+
+/* Frozen on one mix of sizes; with another all may play again. */
+UNIT_TEST(another_mix_of_sizes_opens_what_was_frozen)
+{
+    struct world w = world_with(11, 0, 3);
+    struct elo e;
+    elo_init(&e, ELO_N - 1, 0.2, weights);
+    (void)run(&e, &w, 3000);
+    REQUIRE(e.frozen);
+    w.one_bucket = true;
+    bool opened = false;
+    for (unsigned i = 0; i < 100; i++) {
+        struct elo_epoch p = played(&w, e.playing);
+        opened |= elo_step(&e, &p) == ELO_OPENED;
+        holds(&e, 0.2);
+    }
+    REQUIRE(opened);
+}
+
+UNIT_TEST(the_leader_does_not_change_for_ever_among_equals)
+{
+    for (uint64_t seed = 1; seed <= 10; seed++) {
+        struct world w = {.noise = 0.1, .random = seed};
+        struct elo e;
+        for (unsigned i = 0; i < ELO_N; i++)
+            w.cost[i] = 1000;
+        elo_init(&e, ELO_N - 1, 0.2, weights);
+        (void)run(&e, &w, 1000);
+        REQUIRE(run(&e, &w, 4000) <= 40); /* of 800 matches at most */
+    }
+}
+
+/* Requests of one bucket only: those below it are one strategy, those above it another. */
+UNIT_TEST(strategies_that_do_not_differ_are_not_played_against_each_other)
+{
+    struct world w = world_with(11, 0, 5);
+    w.one_bucket = true;
+    for (unsigned i = 0; i < ELO_N; i++)
+        w.cost[i] = i >= 6 ? 1000 : 1500;
+    struct elo e;
+    elo_init(&e, 11, 0.2, weights);
+    for (unsigned i = 0; i < 500; i++) {
+        struct elo_epoch p = played(&w, e.playing);
+        (void)elo_step(&e, &p);
+        REQUIRE(e.playing == 11 || e.playing < 6);
+    }
+    REQUIRE(e.frozen && e.leader == 11);
+}
+
+UNIT_TEST(epochs_of_different_loads_are_no_match)
+{
+    struct elo e;
+    elo_init(&e, 11, 0.5, weights);
+    for (unsigned i = 0; i < 200; i++) {
+        struct elo_epoch p = {.strategy = e.playing, .ops = 1000, .ns = 1e6};
+        p.bucket[i % ELO_BUCKETS] = 1000;
+        (void)elo_step(&e, &p);
+    }
+    for (unsigned i = 0; i < ELO_N; i++)
+        REQUIRE(e.games[i] == 0);
+    REQUIRE(e.epoch_ms == ELO_EPOCH_MS_MAX || e.epoch_ms == ELO_EPOCH_MS);
+}
+
+UNIT_TEST(a_challenger_that_costs_three_times_as_much_is_ended_early)
+{
+    struct elo e;
+    elo_init(&e, 11, 0.5, weights);
+    struct world w = world_with(11, 0, 1);
+    while (e.playing == e.leader) {
+        struct elo_epoch p = played(&w, e.playing);
+        (void)elo_step(&e, &p);
+    }
+    struct elo_epoch p = played(&w, e.playing);
+    p.ns = 1300 * 2900.0;
+    REQUIRE(!elo_hopeless(&e, &p));
+    p.ns = 1300 * 3100.0;
+    REQUIRE(elo_hopeless(&e, &p));
+    p.strategy = e.leader;
+    REQUIRE(!elo_hopeless(&e, &p));
+}
+
+UNIT_TEST(what_a_profile_says_is_brought_back_to_its_sum_and_reach)
+{
+    for (uint64_t seed = 1; seed < 50; seed++) {
+        uint64_t random = seed;
+        double rating[ELO_N];
+        uint32_t games[ELO_N];
+        for (unsigned i = 0; i < ELO_N; i++) {
+            rating[i] = 700 + (double)(hak_test_random(&random) % 1601);
+            games[i] = 5;
+        }
+        struct elo e;
+        elo_init(&e, 11, 0.2, weights);
+        elo_resume(&e, rating, games);
+        holds(&e, 1);
+        for (unsigned i = 0; i < ELO_N; i++)
+            REQUIRE(e.rating[i] <= e.rating[e.leader]);
+        REQUIRE(e.playing == e.leader);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(thresholds_are_geometric_from_512_KiB_to_32_MiB),
+        cmocka_unit_test(expected_scores_are_elos),
+        cmocka_unit_test(scores_are_those_of_costs),
+        cmocka_unit_test(points_are_conserved_and_bounds_hold_under_wild_costs),
+        cmocka_unit_test(the_best_leads_in_spite_of_noise_wherever_it_is_and_play_begins),
+        cmocka_unit_test(without_noise_the_best_leads_and_is_frozen),
+        cmocka_unit_test(it_recovers_after_the_optimum_has_moved),
+        cmocka_unit_test(another_mix_of_sizes_opens_what_was_frozen),
+        cmocka_unit_test(the_leader_does_not_change_for_ever_among_equals),
+        cmocka_unit_test(strategies_that_do_not_differ_are_not_played_against_each_other),
+        cmocka_unit_test(epochs_of_different_loads_are_no_match),
+        cmocka_unit_test(a_challenger_that_costs_three_times_as_much_is_ended_early),
+        cmocka_unit_test(what_a_profile_says_is_brought_back_to_its_sum_and_reach),
+    };
+    return cmocka_run_group_tests_name("elo", tests, NULL, NULL);
+}
