@@ -127,7 +127,7 @@ uint64_t ace_fit(struct ace_class *k, const struct ace_base *base, unsigned n, u
         for (unsigned i = 0; i < n; i++) {
             uint64_t bytes = ace_bytes(&k[i], &base[i]);
             sum += bytes;
-            bool can = cap_of(&k[i], &base[i]) > least_cap(&base[i]);
+            bool can = cap_of(&k[i], &base[i]) > base[i].cap || k[i].remote > base[i].remote;
             if (bytes > most && can) {
                 most = bytes;
                 largest = i;
@@ -136,11 +136,11 @@ uint64_t ace_fit(struct ace_class *k, const struct ace_base *base, unsigned n, u
         if (sum <= budget || largest == n)
             return sum;
         struct ace_class *c = &k[largest];
-        uint32_t cap = HAK_MAX(cap_of(c, &base[largest]) / 2, least_cap(&base[largest]));
-        c->cap = (uint16_t)cap;
-        c->refill = (uint16_t)HAK_MIN(c->refill, cap);
+        if (cap_of(c, &base[largest]) > base[largest].cap)
+            c->cap = (uint16_t)HAK_MAX(cap_of(c, &base[largest]) / 2, base[largest].cap);
+        c->refill = HAK_MIN(c->refill, c->cap);
         c->remote = 0;
-        c->up = 0;
+        moved(c, -1); /* or it would be back at the next look */
     }
 }
 

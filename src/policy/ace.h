@@ -13,7 +13,8 @@
  *
  * Invariants:
  *   A1  a capacity is from ACE_CAP_MIN blocks (or its base, if that is less) to ACE_CAP_MAX.
- *   A2  after ace_fit what one thread's lists may hold fits its budget, but for lists at their least.
+ *   A2  after ace_fit what one thread's lists may hold fits its budget, but for lists that are no longer than the
+ *       built-in rule has them.
  *   A3  one that turns round waits at least twice as long as before, up to ACE_WAIT_MAX times.
  */
 #ifndef HAK_ACE_H
@@ -62,7 +63,7 @@ enum ace_move ace_look(struct ace_class *k, const struct ace_base *base,
 bool ace_slow(struct ace_class *k);
 /* Bytes its lists may hold: the bin's and a spare one, and the remote one. Idle ones under the built-in rule: 0. */
 uint64_t ace_bytes(const struct ace_class *k, const struct ace_base *base);
-/* Halve the largest of n until all fit the budget (A2). Returns what they may hold then. */
+/* Halve the largest of n that are longer than the built-in rule has them, until all fit the budget (A2). Returns what they may hold then. */
 uint64_t ace_fit(struct ace_class *k, const struct ace_base *base, unsigned n, uint64_t budget);
 /* The price that follows one, given what all threads together may hold: up at once where that is more than
  * the budget, down to the usual one where it is less than half. */

@@ -205,13 +205,13 @@ void caches_profile_save(struct hak_text *t)
 }
 
 /* A profile is read before the classes of mid are there: tiny ones only. */
-bool caches_profile_line(const char *line)
+bool caches_profile_line(const char *line, bool try)
 {
     uint64_t v[4];
     if (!profile_numbers(line, "ace", v, 4) || v[0] == 0 || v[1] > ACE_CAP_MAX ||
         v[2] > ACE_CAP_MAX || v[3] > ACE_REMOTE_MAX)
         return false;
-    if (v[0] > SS_TINY_MAX)
+    if (try || v[0] > SS_TINY_MAX)
         return true;
     struct tiny_steer *s = &tiny_params.steer[ss_class_of(v[0])];
     atomic_init(&s->cap, (uint16_t)v[1]);

@@ -43,9 +43,9 @@ const char *policy_size(char *text, size_t bytes);
 /* Append "elo ..." and "ace ..." lines; nothing where nothing was learned. */
 void threshold_profile_save(struct hak_text *t);
 void caches_profile_save(struct hak_text *t);
-/* One of those lines. false: damaged. */
-bool threshold_profile_line(const char *line);
-bool caches_profile_line(const char *line);
+/* One of those lines. false: not one that there is. try: change nothing. */
+bool threshold_profile_line(const char *line, bool try);
+bool caches_profile_line(const char *line, bool try);
 /* Numbers after `word` in a line, at most n of them, parted by blanks. false: another word, or not so many
  * numbers. */
 bool profile_numbers(const char *line, const char *word, uint64_t *value, unsigned n);

@@ -3,7 +3,7 @@
  * policy: profiles. A text file:
  *
  *   hakmem-profile 1                     what it is, and the version of its form
- *   made-by 0.1.0 classes 1234abcd       stale under another version or other size classes
+ *   made-by 0.1.0                        stale under another version
  *   option HAKMEM_LARGE_THRESHOLD=8M     a default for this process; the environment wins
  *   elo 12 151234 7                      strategy, rating in hundredths, matches
  *   ace 64 4096 64 256                   size of class, capacity, refill, remote batch in blocks
@@ -39,19 +39,9 @@ static uint64_t fnv(const char *text, size_t n)
     return h;
 }
 
-/* Of the tiny classes, which are the same under all options; mid's depend on the superslab's size. */
-static uint32_t classes_hash(void)
-{
-    uint64_t h = SS_NCLASS;
-    for (size_t n = 1; n <= SS_TINY_MAX; n += 16)
-        h = h * 31 + ss_class_of(n);
-    return (uint32_t)(h ^ h >> 32);
-}
-
 static void head_add(struct hak_text *t)
 {
-    hak_text_add(t, "hakmem-profile %u\nmade-by " HAK_VERSION " classes %x\n", FORM,
-                 classes_hash());
+    hak_text_add(t, "hakmem-profile %u\nmade-by " HAK_VERSION "\n", FORM);
 }
 
 static void hex_add(struct hak_text *t, uint64_t v)
@@ -128,19 +118,21 @@ static bool lines_all(bool (*fn)(char *line), bool cut)
     return true;
 }
 
+static bool line_use(char *line, bool try)
+{
+    if (strncmp(line, "option ", 7) == 0)
+        return hak_opt_profile(line + 7, try);
+    return threshold_profile_line(line, try) || caches_profile_line(line, try);
+}
+
 static bool line_check(char *line)
 {
-    uint64_t v[4];
-    if (strncmp(line, "option ", 7) == 0)
-        return hak_opt_profile(line + 7, true);
-    return profile_numbers(line, "elo", v, 3) || profile_numbers(line, "ace", v, 4);
+    return line_use(line, true);
 }
 
 static bool line_apply(char *line)
 {
-    if (strncmp(line, "option ", 7) == 0)
-        return hak_opt_profile(line + 7, false);
-    return line[0] == 'e' ? threshold_profile_line(line) : caches_profile_line(line);
+    return line_use(line, false);
 }
 
 /* Why not? NULL: it is in effect. */

@@ -306,19 +306,21 @@ void threshold_profile_save(struct hak_text *t)
     os_unlock(&elo.lock);
 }
 
-bool threshold_profile_line(const char *line)
+bool threshold_profile_line(const char *line, bool try)
 {
     static double rating[ELO_N];
     static uint32_t games[ELO_N];
-    static unsigned next;
+    static unsigned nexts[2];
+    unsigned next = nexts[try];
     uint64_t v[3];
     if (!profile_numbers(line, "elo", v, 3) || v[0] != next + 1 || next >= ELO_N ||
         v[1] < 100 * (ELO_START - ELO_REACH) || v[1] > 100 * (ELO_START + ELO_REACH) ||
         v[2] > UINT32_MAX)
         return false;
+    nexts[try]++;
     rating[next] = (double)v[1] / 100;
-    games[next++] = (uint32_t)v[2];
-    if (next == ELO_N) {
+    games[next] = (uint32_t)v[2];
+    if (!try && next + 1 == ELO_N) {
         elo_begin();
         elo_resume(&elo.elo, rating, games);
         resumed = true;

@@ -275,31 +275,6 @@ UNIT_TEST(pressure_empties_caches_and_keeps_them_small_until_it_ends)
     ss_validate();
 }
 
-static void fixed_caches_body(void *unused)
-{
-    start_with("HAKMEM_LIMIT_SOFT=64M", "HAKMEM_ACE_ENABLED=0");
-    unsigned class = ss_class_of(64);
-    hak_free(hak_malloc(64));
-    uint32_t cap = tiny_tls.own->cap[class];
-    REQUIRE(cap == tiny_params.cap_max[class]);
-    static void *block[20000];
-    for (unsigned round = 0; round < 2; round++) {
-        void *big = round == 0 ? hak_malloc(70 * MIB) : NULL;
-        for (unsigned i = 0; i < 20000; i++)
-            block[i] = hak_malloc(64);
-        for (unsigned i = 0; i < 20000; i++)
-            hak_free(block[i]);
-        REQUIRE(round == 0 ? tiny_tls.own->cap[class] < cap : tiny_tls.own->cap[class] == cap);
-        hak_free(big);
-    }
-    tiny_validate(tiny_tls.own);
-}
-
-static void caches_that_do_not_adapt_shrink_and_come_back(void **state)
-{
-    EXPECT_CHILD_PASS(fixed_caches_body, NULL);
-}
-
 /* ---- A load that fits, and whose churn does not. ---- */
 
 enum { LIVE = 100000, ROUNDS = 12 };
@@ -380,7 +355,6 @@ int main(void)
         cmocka_unit_test(each_read_may_fail_once),
         cmocka_unit_test(waiting_for_memory_speeds_decay),
         cmocka_unit_test(pressure_empties_caches_and_keeps_them_small_until_it_ends),
-        cmocka_unit_test(caches_that_do_not_adapt_shrink_and_come_back),
         cmocka_unit_test(a_load_stays_in_its_container_by_default_and_not_without_a_limit),
     };
     reached = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
