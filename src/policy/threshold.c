@@ -213,7 +213,9 @@ static void look(uint64_t ticks)
 uint64_t policy_large_measure(void)
 {
     uint32_t one_in = atomic_load_explicit(&elo.one_in, memory_order_relaxed);
-    return count(&elo.calls, 1) % one_in == 0 ? os_ticks() | 2 : 1;
+    /* Not every fourth: malloc and free come in turn. Knuth's multiplicative hash, TAOCP vol. 3, 6.4. */
+    uint32_t hash = count(&elo.calls, 1) * 2654435761u >> 16;
+    return hash % one_in == 0 ? os_ticks() | 2 : 1;
 }
 
 void policy_large_measured(uint64_t begun, size_t freed, size_t had)
@@ -228,8 +230,7 @@ void policy_large_measured(uint64_t begun, size_t freed, size_t had)
         return;
     (void)count(&elo.timed, 1);
     atomic_fetch_add_explicit(&elo.ticks, ticks - HAK_MIN(begun, ticks), memory_order_relaxed);
-    if (had != 0)
-        look(ticks);
+    look(ticks);
 }
 
 void policy_threshold_set(size_t bytes)
