@@ -276,7 +276,7 @@ static enum elo_event match(struct elo *e, const struct elo_epoch *last)
         return ELO_LEADER;
     }
     e->led = is_far_ahead(e) ? e->led + 1 : 0;
-    if (e->led < LED)
+    if (e->led < LED && challenger(e) != a) /* else nobody is left to play with */
         return ELO_MATCH;
     e->frozen = true;
     e->cost = own;

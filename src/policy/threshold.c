@@ -123,7 +123,7 @@ static const char *event_rule(enum elo_event event)
 {
     static const char *const rule[] = {[ELO_MATCH] = "points by Elo",
                                        [ELO_LEADER] = "best rating leads",
-                                       [ELO_FROZEN] = "far ahead for long",
+                                       [ELO_FROZEN] = "far ahead for long, or alone",
                                        [ELO_OPENED] = "sizes or costs are others now"};
     return rule[event];
 }

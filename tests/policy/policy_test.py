@@ -110,7 +110,7 @@ class Explain(InFolder):
 class Profile(InFolder):
     def saved(self):
         path = self.at / "p"
-        run = on_hakmem([LOAD, "--load", "sparse", "--steps", "600"], PROFILE_SAVE=str(path),
+        run = on_hakmem([LOAD, "--load", "sparse", "--steps", "1500"], PROFILE_SAVE=str(path),
                         ELO_ENABLED="1", ELO_EXPLORE="50")
         self.assertEqual((run.returncode, run.stderr), (0, ""))
         return path
@@ -177,7 +177,7 @@ class Profile(InFolder):
                          "read; using none\n")
 
     def test_a_place_that_cannot_be_written_is_one_line(self):
-        run = on_hakmem([LOAD, "--load", "sparse", "--steps", "600"], PROFILE_SAVE="/nowhere/p",
+        run = on_hakmem([LOAD, "--load", "sparse", "--steps", "1500"], PROFILE_SAVE="/nowhere/p",
                         ELO_ENABLED="1", ELO_EXPLORE="50")
         self.assertEqual(run.stderr, "hakmem: profile: /nowhere/p cannot be written\n")
 
