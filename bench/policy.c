@@ -8,7 +8,7 @@
  *   idle      threads that each work for a moment and then sleep
  *   hot       one class: 20,000 blocks taken and given back, again and again
  *   phases    images, hot and vectors in turn
- *   sparse    tables of 2 to 16 MiB from calloc, of which one page in 64 is written
+ *   sparse    tables of 2 to 16 MiB from calloc, of which one page a MiB is written
  *   bursts    96 MiB in buffers of 1 to 8 MiB at once, all freed, then small work
  *
  * --steps is the amount of work; every load does about as much in one step, so that times are
@@ -96,7 +96,7 @@ static void sparse(uint64_t *random)
     for (unsigned i = 0; i < 32; i++) {
         size_t n = bench_between(random, 2 * MIB, 16 * MIB);
         char *p = bench_checked(calloc(n, 1), "calloc", n);
-        for (size_t at = 0; at < n; at += 64 * BENCH_PAGE) {
+        for (size_t at = 0; at < n; at += MIB) {
             if (p[at] != 0)
                 bench_fail("calloc: not zero");
             p[at] = 1;

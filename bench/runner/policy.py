@@ -14,8 +14,8 @@ import time
 SOURCE = pathlib.Path(__file__).resolve().parents[2]
 BUILD = SOURCE / "build-bench"
 # Steps that take the default one to two seconds, so that learning is in the figures.
-LOADS = {"images": 40000, "vectors": 120, "slabs": 30, "idle": 600, "hot": 1000, "phases": 150,
-         "sparse": 2500, "bursts": 200}
+LOADS = {"images": 24000, "vectors": 60, "slabs": 20, "idle": 600, "hot": 600, "phases": 100,
+         "sparse": 2500, "bursts": 120}
 KIB = (512, 768, 1088, 1600, 2304, 3392, 4928, 7232, 10560, 15360, 22464, 32768)
 OFF = {"HAKMEM_ELO_ENABLED": "0", "HAKMEM_ACE_ENABLED": "0"}
 SETTINGS = {

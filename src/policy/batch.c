@@ -75,6 +75,7 @@ static bool tick(uint64_t huge_ns)
     ss_tick(&t);
     if (pressure)
         (void)ss_purge();
+    pending |= ss_holes_tick(&t);
     if (t.refused && !atomic_exchange_explicit(&batch.warned, true, memory_order_relaxed))
         hak_log(HAK_LOG_WARN, "purge: the system refuses to take memory back; it is kept");
     pending |= !pressure && huge_ask(huge_ns);

@@ -116,6 +116,7 @@ static struct tiny_cache *cache_create(unsigned node)
     tc->tag = h->id << SS_HEAP_SHIFT;
     tc->heap = h;
     tc->node = h->node;
+    tc->halved_ns = os_now_ns();
     for (unsigned c = 0; c < SS_NCLASS; c++)
         tc->bin[c].magic = tc->remote[c].magic = ss_classes[c].magic;
     memcpy(tc->steer, tiny_params.steer, sizeof(tc->steer));
@@ -245,11 +246,16 @@ static void self_set(struct tiny_cache *tc, const struct tiny_cache *self)
     atomic_store_explicit(&owner_of(tc)->self, (struct tiny_cache *)self, memory_order_release);
 }
 
-/* Ask for a cache, unless it is nobody's or somebody else has it. One that was emptied is looked at
- * every few ticks only. */
+/* Ask for a cache, unless it is nobody's. One that was emptied is looked at every few ticks only. One that
+ * somebody else has will be emptied by whoever that is: who wants all memory back at once waits for
+ * it. All take them in the order of the list. */
 static bool lend_begin(struct tiny_cache *tc, unsigned ticks)
 {
-    if (tc == tiny_tls.own || !os_lock_try(&tc->lock))
+    if (tc == tiny_tls.own)
+        return false;
+    if (ticks == 0)
+        os_lock(&tc->lock);
+    else if (!os_lock_try(&tc->lock))
         return false;
     if (owner_of(tc) != NULL &&
         (ticks == 0 || !tc->idle_flushed || ++tc->idle_ticks % SS_DECAY_TICKS == 0)) {

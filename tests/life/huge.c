@@ -249,7 +249,7 @@ static void off(void)
 
 /* ---- A small program where the administrator gives huge pages to everybody. ---- */
 
-static void small_program(void)
+static void small_program_main(void)
 {
     enum { FEW = 4000 };
     void **few = calloc(FEW, sizeof(void *)); /* not `block`: that may get a huge page itself */
@@ -258,11 +258,16 @@ static void small_program(void)
     for (unsigned i = 0; i < FEW; i++)
         life_free(few[i], BLOCK);
     free(few);
-    dprintf(STDOUT_FILENO, "%ld\n", smaps(NULL).rss);
+    struct smaps s = smaps(NULL);
+    dprintf(STDOUT_FILENO, "%ld %ld\n", s.rss, s.huge);
 }
 
-/* Its resident memory, in KiB. thp: HAKMEM_THP. */
-static long small_program_rss(const char *thp)
+struct small {
+    long rss, huge; /* KiB; -1: the program failed */
+};
+
+/* thp: HAKMEM_THP. */
+static struct small small_program_run(const char *thp)
 {
     int fds[2];
     CHECK(pipe(fds) == 0);
@@ -281,7 +286,22 @@ static long small_program_rss(const char *thp)
     close(fds[0]);
     int status;
     CHECK(waitpid(pid, &status, 0) == pid);
-    return n > 0 && status == 0 ? strtol(text, NULL, 10) : -1;
+    struct small small = {-1, -1};
+    if (n <= 0 || status != 0 || sscanf(text, "%ld %ld", &small.rss, &small.huge) != 2)
+        return (struct small){-1, -1};
+    return small;
+}
+
+/* The smallest of a few: what of its libraries is resident differs from run to run. */
+static struct small small_program(const char *thp)
+{
+    struct small least = small_program_run(thp);
+    for (unsigned i = 0; i < 4; i++) {
+        struct small s = small_program_run(thp);
+        if (s.rss < least.rss)
+            least = s;
+    }
+    return least;
 }
 
 static const char *setting_before;
@@ -313,16 +333,20 @@ static void small_under_always(void)
         if (sig != SIGCHLD && sig != SIGCONT && sig != SIGWINCH && sig != SIGURG)
             signal(sig, setting_restore);
     bool set = setting_write("always");
-    long with_auto = small_program_rss("auto"), with_off = small_program_rss("off");
-    long with_on = small_program_rss("on");
+    struct small with_auto = small_program("auto"), with_off = small_program("off");
+    struct small with_on = small_program("on");
     setting_write("never");
-    long without = small_program_rss("on");
+    struct small without = small_program("on");
     setting_write(setting_before);
-    printf("%ld KiB without huge pages; auto %ld, off %ld, on %ld\n", without, with_auto,
-           with_off, with_on);
-    CHECK(set && without > 0 && with_auto > 0 && with_off > 0);
-    CHECK(with_auto <= without + 128 && with_off <= without + 128);
-    CHECK(with_on >= without + 256); /* so it is the advice that keeps it small */
+    printf("KiB (of them huge): %ld without huge pages; auto %ld (%ld), off %ld (%ld), on %ld "
+           "(%ld)\n",
+           without.rss, with_auto.rss, with_auto.huge, with_off.rss, with_off.huge, with_on.rss,
+           with_on.huge);
+    CHECK(set && without.rss > 0 && with_auto.rss > 0 && with_off.rss > 0);
+    CHECK(with_auto.rss <= without.rss + 128 && with_off.rss <= without.rss + 128);
+    if (with_on.huge <= 0)
+        life_skip("the kernel had no huge page to give");
+    CHECK(with_on.rss >= without.rss + 256); /* so it is the advice that keeps it small */
 }
 
 /* ---- Core dumps. ---- */
@@ -491,6 +515,6 @@ static void lazily(void)
 }
 
 LIFE_MAIN({"auto", automatic}, {"large", large}, {"on", on}, {"off", off},
-          {"small_program", small_program}, {"small_under_always", small_under_always},
+          {"small_program", small_program_main}, {"small_under_always", small_under_always},
           {"core_dumps", core_dumps}, {"names", names}, {"names_caught", names_caught},
           {"names_refused", names_refused}, {"lazily", lazily})

@@ -112,7 +112,7 @@ UNIT_TEST(runs_grow_and_shrink_in_place_or_not_at_all)
     REQUIRE(large_resize(p, SS_WORD_RUN, 20 * MIB) == p);
     REQUIRE(large_usable(p, SS_WORD_RUN) == 20 * MIB);
     REQUIRE(hak_test_check(p, 4 * MIB, 3) == 4 * MIB);
-    REQUIRE(large_resize(p, SS_WORD_RUN, 33 * MIB) == p); /* a run stays one where there is room */
+    REQUIRE(large_resize(p, SS_WORD_RUN, 33 * MIB) == p); /* stays a run */
     REQUIRE(large_resize(p, SS_WORD_RUN, 2 * MIB) == p);
     REQUIRE(large_usable(p, SS_WORD_RUN) == 2 * MIB);
     ss_validate();
