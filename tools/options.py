@@ -8,6 +8,7 @@ Option = collections.namedtuple("Option", "name type defaults min max unit choic
 
 ROW = re.compile(r'HAK_OPT\((\w+), (FLAG|COUNT|SIZE|LIMIT), (\w+), (\w+), (\w+), (\w+), (\w+), '
                  r'"([^"]*)", "([^"]+)"\)')
+LIST = re.compile(r'HAK_OPT_LIST\((\w+), (\d+), "([^"]+)", "([^"]+)"\)')
 CHOICE = re.compile(r'HAK_OPT_CHOICE\((\w+), (\d+), "([^"]+)", "([^"]+)"\)')
 
 
@@ -23,6 +24,8 @@ def read(path):
                 name, kind, fast, balanced, lean, low, high, unit, text = m.groups()
                 rows.append(Option(name, kind.lower(), (fast, balanced, lean), low, high, unit,
                                    [], text))
+            elif m := LIST.fullmatch(line):
+                rows.append(Option(m[1], "list", ("all",) * 3, "0", m[2], m[3], [], m[4]))
             elif m := CHOICE.fullmatch(line):
                 words = m[3].split("|")
                 word = words[int(m[2])]
@@ -40,6 +43,8 @@ def accepted(o):
     """What a value may be, in words."""
     if o.type == "choice":
         return ", ".join(o.choices[:-1]) + " or " + o.choices[-1]
+    if o.type == "list":
+        return f"all, or {o.unit} below {o.max} as in 0-1,3"
     if o.type == "flag" and o.max == "1":
         return "0 or 1"
     if o.min == o.max:

@@ -6,6 +6,7 @@
 
 #include <string.h>
 
+#include "base/hak_list.h"
 #include "base/hak_log.h"
 
 enum opt_type {
@@ -14,6 +15,7 @@ enum opt_type {
     SIZE,
     LIMIT,
     CHOICE,
+    LIST,
 };
 
 enum opt_source {
@@ -36,9 +38,12 @@ static const struct opt_row rows[HAK_OPT_COUNT] = {
     {#name, type, {#fast, #balanced, #lean}, #min, #max, unit},
 #define HAK_OPT_CHOICE(name, def, choices, help)                                               \
     {#name, CHOICE, {#def, #def, #def}, "", "", choices},
+#define HAK_OPT_LIST(name, limit, unit, help)                                                  \
+    {#name, LIST, {"all", "all", "all"}, "0", #limit, unit},
 #include "base/options.def"
 #undef HAK_OPT
 #undef HAK_OPT_CHOICE
+#undef HAK_OPT_LIST
 };
 
 struct hak_options hak_opt;
@@ -115,10 +120,23 @@ static bool is_auto(const struct opt_row *r, const char *s)
     return r->type == LIMIT && strcmp(s, "auto") == 0;
 }
 
+enum { LIST_LIMIT = 1024 }; /* of any LIST's numbers */
+
+static bool list_parse(const char *s, uint64_t *out)
+{
+    uint64_t bits[LIST_LIMIT / 64] = {0};
+    bool all = strcmp(s, "all") == 0;
+    if (!all && (*s == '\0' || !hak_list_parse(s, bits, LIST_LIMIT)))
+        return false;
+    *out = all ? 0 : (uint64_t)(uintptr_t)s;
+    return true;
+}
+
 static uint64_t constant(const struct opt_row *r, const char *s)
 {
     uint64_t v = HAK_OPT_AUTO;
-    bool ok = is_auto(r, s) || number_parse(s, is_bytes(r), &v);
+    bool ok = r->type == LIST ? list_parse(s, &v)
+                              : is_auto(r, s) || number_parse(s, is_bytes(r), &v);
     HAK_CHECK(ok, "option: options.def holds a number that does not parse");
     return v;
 }
@@ -127,6 +145,8 @@ static bool value_parse(const struct opt_row *r, const char *s, uint64_t *out)
 {
     if (r->type == CHOICE)
         return choice_parse(s, r->words, out);
+    if (r->type == LIST)
+        return list_parse(s, out);
     uint64_t v;
     if (is_auto(r, s)) {
         *out = HAK_OPT_AUTO;
@@ -145,6 +165,10 @@ static void value_add(struct hak_text *t, const struct opt_row *r, uint64_t v)
 {
     if (r->type == LIMIT && v == HAK_OPT_AUTO) {
         hak_text_add(t, "auto");
+        return;
+    }
+    if (r->type == LIST) {
+        hak_text_add(t, "%s", v != 0 ? hak_opt_list(v) : "all");
         return;
     }
     if (r->type != CHOICE) {
@@ -223,6 +247,8 @@ static void bad_value(enum hak_opt_id id, const char *value)
     hak_text_add(&t, "': expected ");
     if (r->type == CHOICE)
         hak_text_add(&t, "%s", r->words);
+    else if (r->type == LIST)
+        hak_text_add(&t, "all, or %s below %s as in 0-1,3", r->words, r->max);
     else
         hak_text_add(&t, "%s%s..%s%s%s%s", r->type == LIMIT ? "auto, 0 or " : "", r->min,
                      r->max, r->words[0] != '\0' ? " " : "", r->words,

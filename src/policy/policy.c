@@ -40,6 +40,7 @@ void policy_init(void)
     atomic_store_explicit(&tiny_quota, (int64_t)hak_opt.cache_total, memory_order_relaxed);
     atomic_store_explicit(&large_params.threshold, hak_opt.large_threshold,
                           memory_order_relaxed);
+    numa_init();
     batch_init();
     limit_init();
     ace_init();

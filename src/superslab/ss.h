@@ -60,7 +60,7 @@ enum {
     SS_WORD_NTH = (1 << SS_HEAP_SHIFT) - (1 << SS_NTH_SHIFT),
     SS_HEAPS_MAX = 1 << (32 - SS_HEAP_SHIFT),
     SS_SUPERSLAB_MAX = 2 * 1024 * 1024, /* bytes */
-    SS_NODES_MAX = 64,
+    SS_NODES_MAX = OS_NODES_MAX,
     /* Words of heap 0. */
     SS_WORD_NONE = 0,
     SS_WORD_RUN = 1,      /* first unit of a run given out */
@@ -78,11 +78,12 @@ enum ss_huge { SS_HUGE_OFF, SS_HUGE_AUTO, SS_HUGE_ON };
 struct ss_params {
     size_t superslab_bytes;     /* 256K, 512K, 1M or 2M */
     unsigned superslab_keep;    /* empty superslabs kept per node */
-    _Atomic unsigned heaps_max; /* >= 1 */
+    _Atomic unsigned heaps_max; /* on a node, >= 1 */
     unsigned refill_count;      /* blocks carved at a time; 0: a page of them */
     size_t purge_min_bytes;     /* smallest piece worth a system call */
     bool purge_lazily;          /* the system takes pages back when it needs them (MADV_FREE) */
     enum ss_huge huge;          /* which superslabs and runs shall have huge pages */
+    size_t interleave_bytes;    /* runs from here on are spread over all nodes; 0: none */
     _Atomic size_t
         due_bytes;        /* free memory in one place that raises ss_due; SIZE_MAX: none does */
     _Atomic bool due_ops; /* so do some tens of operations of a heap */

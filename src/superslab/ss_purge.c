@@ -44,7 +44,8 @@ size_t ss_ledger_tick(struct ss_ledger *l, size_t kept)
 static struct {
     struct os_lock lock;
     _Atomic(void *) thread; /* that has it; NULL: none */
-    struct ss_heap *heap;   /* [its lock] NULL: the region */
+    struct ss_heap *heap;   /* [its lock] NULL: the region, */
+    struct ss_part *part;   /* this part of it */
     struct ss_batch batch;  /* [heap or region lock] */
 } way;
 
@@ -105,7 +106,7 @@ static size_t batch_purge(size_t want, size_t least, bool all, bool *refused)
     if (way.heap != NULL)
         ss_heap_claim_locked(way.heap, b);
     else
-        ss_runs_claim_locked(b);
+        ss_runs_claim_locked(way.part, b);
     pieces_sort(b);
     os_unlock(owner_lock());
     if (b->n == 0)
@@ -124,11 +125,12 @@ static size_t batch_purge(size_t want, size_t least, bool all, bool *refused)
     return units;
 }
 
-void ss_way_enter(struct ss_heap *h)
+void ss_way_enter(struct ss_heap *h, struct ss_part *p)
 {
     os_lock(&way.lock);
     atomic_store_explicit(&way.thread, __builtin_thread_pointer(), memory_order_relaxed);
     way.heap = h;
+    way.part = p;
 }
 
 void ss_way_leave(void)
@@ -137,15 +139,15 @@ void ss_way_leave(void)
     os_unlock(&way.lock);
 }
 
-/* Return `want` units of a heap, or of the region (NULL). Returns bytes. */
-static size_t purge(struct ss_heap *h, size_t want, bool all, bool *refused)
+/* Return `want` units of a heap, or of a part of the region. Returns bytes. */
+static size_t purge(struct ss_heap *h, struct ss_part *p, size_t want, bool all, bool *refused)
 {
     size_t least = all ? 1 : HAK_MAX(ss_params.purge_min_bytes >> SS_UNIT_SHIFT, (size_t)1);
     size_t units = 0, got = 1;
     *refused = false;
     if (want == 0)
         return 0;
-    ss_way_enter(h);
+    ss_way_enter(h, p);
     while (units < want && got > 0 && !*refused) {
         got = batch_purge(want - units, least, all, refused);
         units += got;
@@ -163,7 +165,7 @@ static void heap_tick(struct ss_heap *h, struct ss_tick *t)
     size_t due = ss_ledger_tick(&h->dirty, ss_heap_kept_locked(h));
     os_unlock(&h->lock);
     bool refused;
-    t->returned += purge(h, due, false, &refused);
+    t->returned += purge(h, NULL, due, false, &refused);
     t->refused |= refused;
     os_lock(&h->lock);
     h->tick++;
@@ -173,12 +175,15 @@ static void heap_tick(struct ss_heap *h, struct ss_tick *t)
 
 static void region_tick(struct ss_tick *t)
 {
-    os_lock(&ss_region.lock);
-    size_t due = ss_ledger_tick(&ss_region.dirty, ss_runs_kept_locked());
-    os_unlock(&ss_region.lock);
-    bool refused;
-    t->returned += purge(NULL, due, false, &refused);
-    t->refused |= refused;
+    for (unsigned i = 0; i < ss_region.nparts; i++) {
+        struct ss_part *p = &ss_region.part[i];
+        os_lock(&ss_region.lock);
+        size_t due = ss_ledger_tick(&p->dirty, ss_runs_kept_locked(p));
+        os_unlock(&ss_region.lock);
+        bool refused;
+        t->returned += purge(NULL, p, due, false, &refused);
+        t->refused |= refused;
+    }
     os_lock(&ss_region.lock);
     ss_region.tick++;
     t->ops += ss_region.ops;
@@ -205,12 +210,16 @@ size_t ss_purge(void)
         ss_heap_tidy_locked(h);
         size_t units = h->dirty.units;
         os_unlock(&h->lock);
-        bytes += purge(h, units, true, &refused);
+        bytes += purge(h, NULL, units, true, &refused);
     }
-    os_lock(&ss_region.lock);
-    size_t units = ss_region.dirty.units;
-    os_unlock(&ss_region.lock);
-    return bytes + purge(NULL, units, true, &refused);
+    for (unsigned i = 0; i < ss_region.nparts; i++) {
+        struct ss_part *p = &ss_region.part[i];
+        os_lock(&ss_region.lock);
+        size_t units = p->dirty.units;
+        os_unlock(&ss_region.lock);
+        bytes += purge(NULL, p, units, true, &refused);
+    }
+    return bytes;
 }
 
 void ss_purge_fork_child(void)

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * policy: NUMA. Which nodes there are for the tiers, and what is said where there are fewer than the
+ * machine has. doc/numa.md tells a user.
+ */
+#include "base/hak_list.h"
+#include "base/hak_log.h"
+#include "base/hak_opt.h"
+#include "policy/policy_internal.h"
+#include "superslab/ss.h"
+
+enum { AUTO, OFF, ON };
+enum { LOCAL, INTERLEAVE };
+enum { INTERLEAVE_BYTES = 2 * 1024 * 1024 }; /* a huge page; less is not worth a node's distance */
+
+void numa_init(void)
+{
+    struct os_ids ids = {{0}};
+    const char *list = hak_opt_list(hak_opt.numa_nodes);
+    bool bad;
+    if (hak_opt.numa == OFF)
+        return;
+    if (list != NULL)
+        (void)hak_list_parse(list, ids.word, OS_NODE_IDS); /* which it is: hak_opt has looked */
+    const char *why = os_numa_init("", list != NULL ? &ids : NULL, &bad);
+    if (bad)
+        hak_log(HAK_LOG_WARN,
+                "option: HAKMEM_NUMA_NODES='%s': expected nodes that this process may use and that "
+                "have memory; using all of those",
+                list);
+    if (why != NULL || hak_opt.numa == ON)
+        hak_log(hak_opt.numa == ON && !os_node_places() ? HAK_LOG_WARN : HAK_LOG_INFO,
+                "numa: nodes: %u%s%s", os_nnodes(), why != NULL ? "; " : "",
+                why != NULL ? why : "");
+    else if (os_nnodes() > 1)
+        hak_log(HAK_LOG_INFO, "numa: nodes: %u", os_nnodes());
+    ss_params.interleave_bytes = hak_opt.numa_large == INTERLEAVE ? INTERLEAVE_BYTES : 0;
+}
+
+void numa_tick(void)
+{
+    static _Atomic bool said;
+    if (!os_numa_follow(""))
+        return;
+    if (!atomic_exchange_explicit(&said, true, memory_order_relaxed))
+        hak_log(HAK_LOG_INFO,
+                "numa: this process may use other nodes now; threads on others use the nearest");
+}
