@@ -201,7 +201,7 @@ bool os_numa_follow(const char *root);
 void os_node_place(void *addr, size_t bytes, unsigned node);
 /* Is that what it does? */
 bool os_node_places(void);
-/* The ids a node stands for; OS_NODES_ALL: of all nodes. */
+/* The ids a node stands for; OS_NODES_ALL: of all nodes. Where the machine has one: none. */
 const struct os_ids *os_node_ids(unsigned node);
 /* How far it is from one node to another, as the firmware has it: 10 is near, 0 is not known. Reads
  * /sys. */

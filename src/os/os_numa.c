@@ -15,7 +15,7 @@
 #include "base/hak_log.h"
 
 static struct {
-    unsigned n;                          /* [const] 0: not looked for, or one */
+    unsigned n;                          /* [const] 0: not looked for, or the machine has one */
     bool placed_by_user, refused;        /* place nothing */
     struct os_ids online, has_cpu;       /* [const] */
     struct os_ids ids[OS_NODES_MAX + 1]; /* [const] of each node; the last: of all */
@@ -43,7 +43,7 @@ const struct os_ids *os_node_ids(unsigned node)
 
 bool os_node_places(void)
 {
-    return numa.n > 1 && !numa.placed_by_user && !numa.refused;
+    return numa.n > 0 && !numa.placed_by_user && !numa.refused;
 }
 
 /* ---- Sets. ---- */
@@ -142,13 +142,13 @@ static unsigned row_to_node(const struct row *row, unsigned node, const struct o
 unsigned os_node_distance(const char *root, unsigned from, unsigned to)
 {
     struct row row;
-    for (unsigned id = 0; id < OS_NODE_IDS; id++) {
+    for (unsigned id = 0; id < OS_NODE_IDS && numa.n > 0; id++) {
         if (!os_ids_has(&numa.ids[from], id))
             continue;
         row_read(root, id, &row);
         return row_to_node(&row, to, &numa.ids[to]);
     }
-    return 0;
+    return from == to ? 10 : 0;
 }
 
 /* ---- Who belongs where. ---- */

@@ -34,7 +34,8 @@ void numa_init(void)
                 why != NULL ? why : "");
     else if (os_nnodes() > 1)
         hak_log(HAK_LOG_INFO, "numa: nodes: %u", os_nnodes());
-    ss_params.interleave_bytes = hak_opt.numa_large == INTERLEAVE ? INTERLEAVE_BYTES : 0;
+    ss_params.interleave_bytes = 
+        hak_opt.numa_large == INTERLEAVE && os_node_places() ? INTERLEAVE_BYTES : 0;
 }
 
 void numa_tick(void)

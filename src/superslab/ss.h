@@ -398,6 +398,18 @@ struct ss_region_stats {
 };
 void ss_region_stats(struct ss_region_stats *out);
 
+/* One node's part of it. `first` and `bytes`: the addresses handed out so far. SS_NODE_SPREAD: what is
+ * spread over all nodes (ss_params.interleave_bytes). false: there is no such part. */
+enum { SS_NODE_SPREAD = OS_NODES_ALL };
+struct ss_node_stats {
+    char *first;
+    size_t bytes;
+    uint64_t block_bytes, run_bytes; /* out of slabs, and in runs given out */
+    uint64_t dirty_bytes;            /* S6, of its heaps too */
+    unsigned heaps;
+};
+bool ss_node_stats(unsigned node, struct ss_node_stats *out);
+
 /* Memory for hakmem's own records: zero, cache-line aligned, never freed. NULL: none. */
 void *ss_meta_alloc(size_t bytes);
 

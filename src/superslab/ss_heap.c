@@ -10,6 +10,11 @@ enum { QUEUE_MAX_BYTES = 32 * SS_UNIT, QUEUE_MAX_BYTES_PARKED = SS_UNIT };
 static struct ss_heap *heaps[SS_HEAPS_MAX]; /* [region lock] to add; never removed */
 static _Atomic unsigned nheaps;             /* ids 1 .. nheaps */
 
+const struct ss_view hak_view = {sizeof(struct ss_view), sizeof(struct ss_region),
+                                 sizeof(struct ss_heap), &ss_region,
+                                 heaps,                  &nheaps,
+                                 ss_classes};
+
 struct ss_heap *ss_heap_by_id(unsigned id)
 {
     return heaps[id];

@@ -100,9 +100,22 @@ struct ss_region {
     size_t meta_bytes;     /* [lock] */
     unsigned part_shift;   /* unit >> part_shift: the part it is in */
     unsigned nparts;       /* one a node, and one for what is spread over all (ss_params) */
+    unsigned nnodes;
+    const struct os_ids *node_ids; /* by node */
     struct ss_part part[SS_PARTS_MAX];
 };
 extern struct ss_region ss_region;
+
+/* Where another process finds all this: `hakmem numa PID` (tools/hakmem_numa.c), which is of the same build
+ * or says so. */
+struct ss_view {
+    uint32_t view_bytes, region_bytes, heap_bytes; /* sizeof */
+    const struct ss_region *region;
+    struct ss_heap *const *heaps; /* by id */
+    const _Atomic unsigned *nheaps;
+    const struct ss_class *classes;
+};
+extern __attribute__((visibility("default"))) const struct ss_view hak_view;
 
 static inline struct ss_part *ss_part_of(size_t unit)
 {

@@ -117,7 +117,7 @@ static void parts_plan(size_t units)
 
 static void parts_place(void)
 {
-    for (unsigned i = 0; i < ss_region.nparts && ss_region.nparts > 1; i++) {
+    for (unsigned i = 0; i < ss_region.nparts && os_node_places(); i++) {
         const struct ss_part *p = &ss_region.part[i];
         os_node_place(ss_unit_address(p->first), (p->end - p->first) << SS_UNIT_SHIFT,
                       i < os_nnodes() ? i : OS_NODES_ALL);
@@ -222,7 +222,10 @@ bool ss_region_init(void)
     uint64_t limit = os_address_limit();
     size_t bytes = HAK_MIN(HAK_MAX(pow2_up(os_ram_bytes()) * 8, 64 * GIB), 16384 * GIB);
     plan.rationed = limit != UINT64_MAX;
-    ss_region.nparts = os_nnodes() + (os_nnodes() > 1 && ss_params.interleave_bytes != 0);
+    ss_region.nnodes = os_nnodes();
+    ss_region.node_ids = os_node_ids(0);
+    ss_region.nparts = ss_region.nnodes +
+                       (ss_region.nnodes > 1 && ss_params.interleave_bytes != 0);
     size_t least = 64 * MIB << slots_log2();
     if (plan.rationed) {
         bytes = HAK_MIN(bytes, HAK_MAX(pow2_up(limit) * 2, least));
@@ -368,6 +371,36 @@ void ss_region_stats(struct ss_region_stats *out)
         out->pooled_superslabs += p->pool.count;
     }
     os_unlock(&ss_region.lock);
+}
+
+static void heap_add(const struct ss_heap_stats *h, struct ss_node_stats *out)
+{
+    out->heaps++;
+    out->dirty_bytes += h->dirty_bytes;
+    for (unsigned class = 0; class < SS_NCLASS; class ++)
+        out->block_bytes += h->out[class] * ss_classes[class].size;
+}
+
+bool ss_node_stats(unsigned node, struct ss_node_stats *out)
+{
+    unsigned part = node == SS_NODE_SPREAD ? os_nnodes() : node;
+    *out = (struct ss_node_stats){0};
+    if (part >= ss_region.nparts)
+        return false;
+    for (unsigned id = 1; id <= ss_nheaps(); id++) {
+        struct ss_heap_stats copy;
+        ss_heap_stats(ss_heap_by_id(id), &copy);
+        if (ss_heap_by_id(id)->node == part)
+            heap_add(&copy, out);
+    }
+    const struct ss_part *p = &ss_region.part[part];
+    os_lock(&ss_region.lock);
+    out->first = ss_unit_address(p->first);
+    out->bytes = (p->frontier - p->first) << SS_UNIT_SHIFT;
+    out->run_bytes = p->run_bytes;
+    out->dirty_bytes += p->dirty.units << SS_UNIT_SHIFT;
+    os_unlock(&ss_region.lock);
+    return true;
 }
 
 bool ss_init(void)

@@ -16,7 +16,7 @@
 #include "hakmem.h"
 #include "support/hak_test.h"
 
-enum type { FLAG, COUNT, SIZE, LIMIT, CHOICE };
+enum type { FLAG, COUNT, SIZE, LIMIT, CHOICE, LIST };
 
 static const struct row {
     const char *name;
@@ -29,9 +29,11 @@ static const struct row {
     {#name, type, {#fast, #balanced, #lean}, #min, #max, unit},
 #define HAK_OPT_CHOICE(name, def, choices, help)                                               \
     {#name, CHOICE, {#def, #def, #def}, "0", "0", choices},
+#define HAK_OPT_LIST(name, limit, unit, help) {#name, LIST, {"0", "0", "0"}, "0", #limit, unit},
 #include "base/options.def"
 #undef HAK_OPT
 #undef HAK_OPT_CHOICE
+#undef HAK_OPT_LIST
 };
 #define N_ROWS (sizeof(rows) / sizeof(rows[0]))
 
@@ -51,9 +53,13 @@ static int probe(void)
     printf("%s=%llu\n", #name, (unsigned long long)hak_opt.name);
 #define HAK_OPT_CHOICE(name, def, choices, help)                                               \
     printf("%s=%llu\n", #name, (unsigned long long)hak_opt.name);
+#define HAK_OPT_LIST(name, limit, unit, help)                                                  \
+    printf("%s=%llu %s\n", #name, (unsigned long long)(hak_opt.name != 0),                     \
+           hak_opt.name != 0 ? hak_opt_list(hak_opt.name) : "all");
 #include "base/options.def"
 #undef HAK_OPT
 #undef HAK_OPT_CHOICE
+#undef HAK_OPT_LIST
     return 0;
 }
 
@@ -118,7 +124,7 @@ static void require_good(const struct row *o, const char *value, unsigned long l
     if (r.status != 0 || probed(&r, o->name) != want)
         fail_msg("%s: status 0x%x, %s%s", setting, (unsigned)r.status, r.out, r.err);
     bool speaks = strcmp(o->name, "show") == 0 || strcmp(o->name, "stats") == 0 ||
-                  strcmp(o->name, "log") == 0;
+                  strcmp(o->name, "log") == 0 || strcmp(o->name, "numa") == 0;
     if (!speaks)
         assert_string_equal(r.err, "");
 }
@@ -126,6 +132,12 @@ static void require_good(const struct row *o, const char *value, unsigned long l
 static void every_option_takes_its_good_values(void **state)
 {
     for (const struct row *o = rows; o < rows + N_ROWS; o++) {
+        if (o->type == LIST) {
+            require_good(o, "all", 0);
+            require_good(o, "0", 1);
+            require_good(o, "0-0,0,7-1023", 1);
+            continue;
+        }
         if (o->type != CHOICE) {
             require_good(o, o->min, number(o->min));
             require_good(o, o->max, number(o->max));
@@ -183,6 +195,11 @@ static void require_bad(const struct row *o, const char *value)
         ASSERT_TEXT(r.err, o->words);
         return;
     }
+    if (o->type == LIST) {
+        snprintf(quoted, sizeof(quoted), "all, or %s below %s", o->words, o->max);
+        ASSERT_TEXT(r.err, quoted);
+        return;
+    }
     if (o->type == LIMIT)
         ASSERT_TEXT(r.err, "auto, 0 or ");
     snprintf(quoted, sizeof(quoted), "%s..%s", o->min, o->max);
@@ -211,6 +228,15 @@ static void every_option_refuses_bad_values_in_one_line(void **state)
             require_bad(o, always_bad[i]);
         if (o->type == CHOICE) {
             require_bad(o, o->words);
+            continue;
+        }
+        if (o->type == LIST) {
+            require_bad(o, o->max);
+            require_bad(o, "0,");
+            require_bad(o, ",0");
+            require_bad(o, "1-0");
+            require_bad(o, "0-");
+            require_bad(o, "0 1");
             continue;
         }
         char beyond[32];
