@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""boot.py MACHINE --cases CASES --init INIT --library LIBHAKMEM [--tool TOOL] [--kernel VMLINUZ]
+"""boot.py MACHINE --cases CASES --init INIT --library LIBHAKMEM --tool HAKMEM-NUMA [--kernel VMLINUZ]
 
 Boots a Debian kernel under qemu, in software, on a machine with NUMA nodes, and runs the cases of
 cases.c that belong to it. A kernel is fetched as the package linux-image-cloud-amd64 and unpacked,
@@ -33,7 +33,7 @@ class Machine:
     mib: list       # of each node; 0: it has no memory
     cpus: list      # of each node; 0: it has none
     distances: dict
-    cases: list     # settings, program, arguments
+    cases: list     # settings, program, arguments; after " # " what shall be in its output
 
 
 def two_nodes():
@@ -50,8 +50,10 @@ def two_nodes():
         f"HAKMEM_NUMA_LARGE=interleave {hak} large interleave",
         f"{hak} park_and_reuse 0 1",
         f"HAKMEM_NUMA_NODES=1 {hak} each_node 0:1 1",
-        f"{hak} cpuset_changes",
-        "CASES_PRELOAD=/libhakmem.so HAKMEM_LOG=info /cases refused",
+        f"HAKMEM_LOG=info {hak} cpuset_changes # may use other nodes now",
+        "CASES_PRELOAD=/libhakmem.so HAKMEM_LOG=info /cases refused # the system refuses",
+        "/hakmem-numa --preload /libhakmem.so /cases each_node 0 1"
+        " # ^0 .* 100.0 .* 10 20$\\n1 .* 100.0 .* 20 10$",
         f"HAKMEM_THP=on {hak} huge",
         under.format("--membind=1", "1"),
         under.format("--interleave=all", ""),
@@ -61,12 +63,13 @@ def two_nodes():
 
 
 def four_nodes():
-    """Node 2 has no CPU, node 3 no memory, and its threads are nearest to node 1."""
+    """Node 2 has no memory, and its threads are nearest to node 1; node 3 has no CPU. (The kernel
+    numbers those with CPUs first.)"""
     hak = "LD_PRELOAD=/libhakmem.so /cases"
-    return Machine([128, 128, 128, 0], [1, 1, 0, 1],
-                   {(0, 1): 20, (0, 2): 30, (0, 3): 40, (1, 2): 20, (1, 3): 15, (2, 3): 30}, [
-        f"{hak} each_node 0 1 3:1",
-        f"HAKMEM_NUMA_NODES=0,2 {hak} each_node 0 1:2 3:2",
+    return Machine([128, 128, 0, 128], [1, 1, 1, 0],
+                   {(0, 1): 25, (0, 2): 40, (0, 3): 30, (1, 2): 15, (1, 3): 20, (2, 3): 30}, [
+        f"{hak} each_node 0 1 2:1",
+        f"HAKMEM_NUMA_NODES=0,3 {hak} each_node 0 1:3 2:3",
         f"{hak} producer_consumer",
         f"{hak} full_node 1",
     ])
@@ -158,10 +161,11 @@ def initramfs(args, machine):
     for folder in ("proc", "sys", "dev", "cg", "tmp"):
         a.add(folder, stat.S_IFDIR | 0o755)
     a.add("dev/console", stat.S_IFCHR | 0o600, device=(5, 1))
-    a.add("list", stat.S_IFREG | 0o644, "".join(c + "\n" for c in machine.cases).encode())
+    a.add("list", stat.S_IFREG | 0o644, "".join(c.split(" # ")[0] + "\n" for c in machine.cases).encode())
     a.program("init", args.init)
     a.program("cases", args.cases)
     a.program("libhakmem.so", args.library)
+    a.program("hakmem-numa", args.tool)
     if shutil.which("numactl"):
         a.program("numactl", shutil.which("numactl"))
     return a.bytes()
@@ -226,7 +230,8 @@ def results(machine, folder):
     parts = re.split(r"^-- case \d+\n", output, flags=re.M)[1:] + [""] * len(machine.cases)
     failed = 0
     for n, (case, said) in enumerate(zip(machine.cases, parts)):
-        good = status.get(str(n)) == "0"
+        case, _, want = case.partition(" # ")
+        good = status.get(str(n)) == "0" and re.search(want, said, re.M) is not None
         failed += not good
         print(f"{'ok' if good else 'FAILED'}: {case.replace('LD_PRELOAD=/libhakmem.so ', '')}"
               + ("" if str(n) in status else ": did not end"))
@@ -240,6 +245,7 @@ def main():
     p.add_argument("--cases", required=True)
     p.add_argument("--init", required=True)
     p.add_argument("--library", required=True)
+    p.add_argument("--tool", required=True)
     p.add_argument("--kernel")
     args = p.parse_args()
     if not shutil.which("qemu-system-x86_64"):
