@@ -122,11 +122,14 @@ static inline struct ss_part *ss_part_of(size_t unit)
     return &ss_region.part[unit >> ss_region.part_shift];
 }
 
-/* The parts in the order in which one is asked after another where the first has nothing. */
-static inline struct ss_part *ss_part_near(unsigned first, unsigned i)
+/* The part to ask after p where that has no addresses for `units` units more, and goes on until it comes
+ * to the first one again. NULL: none; memory that is wanting is wanting everywhere. */
+static inline struct ss_part *ss_part_after(const struct ss_part *p, size_t units, unsigned first)
 {
-    unsigned part = first + i;
-    return &ss_region.part[part < ss_region.nparts ? part : part - ss_region.nparts];
+    unsigned next = (unsigned)(p - ss_region.part) + 1;
+    next = next < ss_region.nparts ? next : 0;
+    bool full = p->end - p->frontier < units;
+    return HAK_UNLIKELY(full) && next != first ? &ss_region.part[next] : NULL;
 }
 
 static inline void ss_due_raise(uint32_t why)

@@ -317,10 +317,11 @@ void *ss_run_alloc(size_t units, size_t align, bool *zero)
     HAK_ASSERT(align <= SS_RUN_ALIGN_MAX);
     uint32_t dirty = 0;
     size_t start = SS_UNIT_NONE, align_units = HAK_MAX(align >> SS_UNIT_SHIFT, (size_t)1);
-    unsigned part = run_part(units);
+    unsigned first = run_part(units);
     os_lock(&ss_region.lock);
-    for (unsigned i = 0; i < ss_region.nparts && start == SS_UNIT_NONE; i++)
-        start = ss_run_take_locked(ss_part_near(part, i), units, align_units, false, &dirty);
+    for (struct ss_part *p = &ss_region.part[first]; p != NULL && start == SS_UNIT_NONE;
+         p = ss_part_after(p, units + align_units, first))
+        start = ss_run_take_locked(p, units, align_units, false, &dirty);
     if (start != SS_UNIT_NONE) {
         ss_region.unit[start].run.units = (uint32_t)units;
         run_wait(&ss_region.unit[start].run);

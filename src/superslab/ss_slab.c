@@ -117,13 +117,13 @@ static struct ss_superslab *superslab_cut_locked(struct ss_part *p)
 }
 
 /* Steps 3 and 4: an empty superslab of the node's pool, or a new one; another node's only where its
- * own has no addresses left, or the hard limit nothing but what is free there. */
+ * own has no addresses left. */
 static struct ss_superslab *superslab_take(struct ss_heap *h, bool *grew)
 {
     struct ss_superslab *ss = NULL;
     os_lock(&ss_region.lock);
-    for (unsigned i = 0; i < ss_region.nparts && ss == NULL; i++) {
-        struct ss_part *p = ss_part_near(h->node, i);
+    for (struct ss_part *p = &ss_region.part[h->node]; p != NULL && ss == NULL;
+         p = ss_part_after(p, 2 * ss_region.ss_units, h->node)) {
         ss = pool_take_locked(p);
         if (ss == NULL)
             *grew = (ss = superslab_cut_locked(p)) != NULL;

@@ -377,6 +377,12 @@ WRAP(void, os_node_place, void *addr, size_t bytes, unsigned node)
     __real_os_node_place(addr, bytes, node);
 }
 
+/* Nodes that are only claimed are said to be placed on. */
+WRAP(bool, os_node_places, void)
+{
+    return claim.nnodes > 1 || __real_os_node_places();
+}
+
 WRAP(const char *, os_numa_init, const char *root, const struct os_ids *wanted, bool *bad)
 {
     return __real_os_numa_init(claim.root != NULL ? claim.root : root, wanted, bad);
