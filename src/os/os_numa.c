@@ -261,16 +261,18 @@ static void nodes_set(const char *root, const struct os_ids *usable)
     homes_set(root, usable, true);
 }
 
-/* Narrow what may be used to what is there and has memory. false: /sys does not tell. */
+/* Narrow what may be used to what is there and has memory. false: /sys does not tell. A process that
+ * starts pays for each file. */
 static bool usable_narrow(const char *root, struct os_ids *usable)
 {
-    numa.online = file_ids(root, "online");
-    numa.has_cpu = file_ids(root, "has_cpu");
+    numa.online = numa.has_cpu = file_ids(root, "online");
     struct os_ids memory = file_ids(root, "has_memory");
     if (os_ids_count(&memory) == 0)
         memory = file_ids(root, "has_normal_memory"); /* before 3.8, or where there is no other */
     ids_and(usable, &numa.online);
     ids_and(usable, &memory);
+    if (!ids_equal(usable, &numa.online)) /* else all have a node of their own */
+        numa.has_cpu = file_ids(root, "has_cpu");
     return os_ids_count(&memory) > 0;
 }
 

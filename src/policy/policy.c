@@ -15,7 +15,7 @@ enum {
     CAP_MAX_BLOCKS = 4096, /* of one list: a slab of the smallest class */
 };
 
-static const uint64_t PARK_DECAY_NS = 1000000000u, SWEEP_NS = 1000000u;
+static const uint64_t PARK_DECAY_NS = 1000000000u, SWEEP_NS = 1000000u, HALVE_NS = 125000000u;
 
 static void ace_init(void)
 {
@@ -37,6 +37,7 @@ void policy_init(void)
     tiny_params.parcel_max = (uint32_t)hak_opt.remote_batch;
     tiny_params.park_decay_ns = PARK_DECAY_NS;
     tiny_params.sweep_ns = SWEEP_NS;
+    tiny_params.halve_ns = HALVE_NS;
     atomic_store_explicit(&tiny_quota, (int64_t)hak_opt.cache_total, memory_order_relaxed);
     atomic_store_explicit(&large_params.threshold, hak_opt.large_threshold,
                           memory_order_relaxed);
@@ -63,5 +64,5 @@ size_t policy_reclaim(void)
 {
     tiny_flush_parked(0);
     (void)tiny_flush_idle(0);
-    return ss_purge();
+    return ss_purge() + ss_holes_purge();
 }

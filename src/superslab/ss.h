@@ -21,9 +21,10 @@
  * Invariants (cited by assertions and tests):
  *   S1  words[u] names heap h, class c and n exactly while unit u is the nth (from 0) of a slab of c
  *       owned by h.
- *   S2  slab: carved = nfree + nout, carved <= blocks; nout counts blocks outside the slab
+ *   S2  slab: carved = nfree + ngone + nout, carved <= blocks; nout counts blocks outside the slab
  *       (held by the program, in a bin, or on their way home).
- *   S3  a slab is on its heap's list for the class exactly while nfree > 0 or carved < blocks.
+ *   S3  a slab is on its heap's list for the class exactly while nfree > 0, ngone > 0 or carved < blocks,
+ *       and none of its pages are on their way to the system.
  *   S4  a superslab is on its heap's list exactly while it has a free unit; of those that have none
  *       some wait on another, to be looked at for a huge page (ss_huge.c).
  *   S5  two free runs never touch.
@@ -32,7 +33,9 @@
  *   S7  units on their way to the system belong to nobody: neither free nor in a slab or run.
  *   S8  what is held is the sum of all units in slabs and runs, dirty units (S6), units on their way
  *       (S7), the tables as far as they are committed, records, and what large has mapped. Nothing
- *       else of hakmem's was ever touched, so no more than that is resident.
+ *       else of hakmem's was ever touched, so no more than that is resident. Less the holes (S9).
+ *   S9  a hole is a page of a slab that has gone back to the system. Blocks below carved that touch one
+ *       are ngone in number and in no list; no block touches two holes with another page between.
  *
  * Concurrency: a heap's lock guards its lists and all its slabs; ss_region.lock guards runs,
  * the frontier and the pools of empty superslabs. Order: heap before region. Remote-free queues
@@ -294,6 +297,7 @@ struct ss_heap_stats {
     uint64_t slabs;          /* owned now */
     uint64_t superslabs;     /* owned now */
     uint64_t dirty_bytes;    /* S6, filled in by ss_heap_stats */
+    uint64_t hole_bytes;     /* S9, filled in by ss_heap_stats */
     uint64_t out[SS_NCLASS]; /* blocks outside their slabs, by class */
 };
 
@@ -305,6 +309,7 @@ struct ss_heap {
     struct ss_superslab *superslabs;  /* [lock] S4; the head is the current superslab */
     struct ss_superslab *full;        /* [lock] those that wait, the oldest first */
     struct ss_ledger dirty;           /* [lock] S6 */
+    size_t hole_pages;                /* [lock] S9 */
     uint32_t tick;                    /* [lock] ticks so far */
     uint32_t ops;                     /* [lock] refills, flushes and queues carried so far */
     uint32_t ops_ticked;              /* [lock] of them, before the last tick */
@@ -376,6 +381,10 @@ struct ss_tick {
 void ss_tick(struct ss_tick *out);
 /* Return all that is free, at once. Returns bytes. */
 size_t ss_purge(void);
+/* After a tick: idle pages of slabs in use go back, of some slabs each time, and return whether there will
+ * be more to do. And of all slabs, at once; returns bytes. */
+bool ss_holes_tick(const struct ss_tick *t);
+size_t ss_holes_purge(void);
 
 /* Under SS_HUGE_AUTO, ask for huge pages in place of `most` superslabs, or a run, that have been full
  * for SS_DECAY_TICKS ticks: a millisecond each, or several. Returns how many it asked for; 0: there

@@ -85,6 +85,7 @@ void ss_heap_stats(struct ss_heap *h, struct ss_heap_stats *out)
     os_lock(&h->lock);
     *out = h->stats;
     out->dirty_bytes = h->dirty.units << SS_UNIT_SHIFT;
+    out->hole_bytes = h->hole_pages * os_page_size();
     os_unlock(&h->lock);
 }
 
@@ -114,10 +115,13 @@ static uint32_t carve_count(const struct ss_slab *s, uint32_t want)
     return HAK_MIN(HAK_MAX(n, 1u), s->blocks - s->carved);
 }
 
-static void slab_carve(struct ss_slab *s, uint32_t want, struct ss_chain *out)
+static bool slab_carve(struct ss_heap *h, struct ss_slab *s, uint32_t want,
+                       struct ss_chain *out)
 {
     uint32_t size = ss_classes[s->class].size;
     uint32_t n = carve_count(s, want);
+    if (HAK_UNLIKELY(!ss_holes_carve_locked(h, s, n)))
+        return false;
     char *first = ss_unit_address(ss_slab_unit(s)) + (size_t)s->carved * size;
     char *last = first + (size_t)(n - 1) * size;
     for (char *b = first; b < last; b += size)
@@ -126,6 +130,7 @@ static void slab_carve(struct ss_slab *s, uint32_t want, struct ss_chain *out)
     s->carved += n;
     s->nout += n;
     *out = (struct ss_chain){first, n, s->zero};
+    return true;
 }
 
 static void slab_splice(struct ss_slab *s, struct ss_chain *out)
@@ -134,6 +139,27 @@ static void slab_splice(struct ss_slab *s, struct ss_chain *out)
     s->nout += s->nfree;
     s->free = NULL;
     s->nfree = 0;
+}
+
+/* What costs no page fault first. */
+static bool slab_refill(struct ss_heap *h, struct ss_slab *s, uint32_t want,
+                        struct ss_chain *out)
+{
+    s->tick = h->tick;
+    s->looked = false;
+    if (HAK_LIKELY(s->nfree > 0))
+        slab_splice(s, out);
+    else if (s->ngone > 0 ? !ss_holes_fill_locked(h, s, want, out)
+                          : !slab_carve(h, s, want, out))
+        return false;
+    if (!ss_slab_has(s))
+        ss_slab_unlink(h, s); /* S3: it has nothing left */
+    return true;
+}
+
+static uint32_t slab_rank(const struct ss_slab *s)
+{
+    return s->nout + (s->nfree > 0 ? UINT16_MAX : 0u);
 }
 
 /* The slab to refill from: the fullest of the first few, so that the others become empty, and their
@@ -146,7 +172,7 @@ static struct ss_slab *slab_current(struct ss_heap *h, unsigned class)
         return first;
     struct ss_slab *s = first->next;
     for (unsigned i = 1; i < LOOK && s != first; i++, s = s->next) {
-        if (s->nout > best->nout)
+        if (slab_rank(s) > slab_rank(best))
             best = s;
     }
     return best;
@@ -160,13 +186,8 @@ bool ss_refill(struct ss_heap *h, unsigned class, uint32_t want, struct ss_chain
     *out = (struct ss_chain){NULL, 0, false};
     os_lock(&h->lock);
     struct ss_slab *s = slab_current(h, class);
-    if (HAK_LIKELY(s != NULL || (s = ss_slab_take_locked(h, class, grew)) != NULL)) {
-        if (s->nfree > 0)
-            slab_splice(s, out);
-        else
-            slab_carve(s, want, out);
-        if (s->carved == s->blocks)
-            ss_slab_unlink(h, s); /* S3: it has nothing left */
+    if (HAK_LIKELY(s != NULL || (s = ss_slab_take_locked(h, class, grew)) != NULL) &&
+        HAK_LIKELY(slab_refill(h, s, want, out))) {
         h->stats.refills++;
         h->stats.out[class] += out->count;
         heap_op(h);
@@ -195,10 +216,13 @@ static void *blocks_splice(struct ss_heap *h, void *blocks)
     } while ((uintptr_t)next - (uintptr_t)begin < bytes); /* NULL is in no slab */
     ss_link(last, s->free);
     s->free = blocks;
-    bool was_full = s->nfree == 0 && s->carved == s->blocks;
+    bool was_full = !ss_slab_has(s);
     s->nfree += n;
     s->nout -= n;
+    s->looked = false;
     h->stats.out[s->class] -= n;
+    if (HAK_UNLIKELY(s->away))
+        return next;
     if (was_full)
         ss_slab_link(h, s); /* S3 */
     /* The last slab of a tiny class stays for the next refill; mid slabs are too big to wait. */

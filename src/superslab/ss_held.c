@@ -98,8 +98,9 @@ static size_t heap_walk(struct ss_heap *h)
         units -= (size_t)__builtin_popcount(ss->free & ~ss->dirty);
         ss = ss->next;
     }
+    size_t bytes = (units << SS_UNIT_SHIFT) - h->hole_pages * os_page_size();
     os_unlock(&h->lock);
-    return units << SS_UNIT_SHIFT;
+    return bytes;
 }
 
 size_t ss_held_walk(void)

@@ -10,7 +10,7 @@
  *
  * A huge page is broken to return memory once half of it is free, never for less: what stays of it
  * is spread over small pages again, and what is free of it costs at most as much again as is used.
- * Then it shall stay broken until it has been full for a decay once more. doc/why/010-huge-pages.md.
+ * Then it shall stay broken until it has been full for a decay once more. doc/why/007-huge-pages.md.
  *
  * A superslab and a huge page are of one size here, 2 MiB of 4 KiB pages, or nothing is asked for:
  * other superslabs are an option for diagnosis, and huge pages of 32 or 512 MiB too big to be full.

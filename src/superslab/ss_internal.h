@@ -24,8 +24,14 @@ struct ss_slab {
     uint32_t nfree;  /* [heap lock] S2 */
     uint32_t nout;   /* [heap lock] S2 */
     uint32_t carved; /* [heap lock] S2 */
-    uint32_t blocks; /* [const] */
+    uint16_t blocks; /* [const] */
+    uint16_t ngone;  /* [heap lock] S9 */
     struct ss_slab *next, *prev; /* [heap lock] S3, circular */
+    uint32_t tick;   /* [heap lock] the heap's, when blocks or idle pages were last taken */
+    uint16_t nholes; /* [heap lock] pages */
+    uint16_t holes;  /* [heap lock] in each unit's record: those of its pages that are holes */
+    bool looked;     /* [heap lock] no block has come home since idle pages were taken */
+    bool away;       /* [heap lock] pages of it are on their way to the system */
 };
 
 /* A run: in the record of its first unit, and, while free, of its last. */
@@ -197,9 +203,10 @@ size_t ss_ledger_tick(struct ss_ledger *l, size_t kept);
 /* Units on their way to the system (S7). */
 struct ss_piece {
     size_t first;
-    uint32_t units, dirty;
+    uint32_t units, dirty; /* 0: pages of a slab in use, which lie in its unit `first` */
+    uint16_t page, pages;
 };
-enum { SS_BATCH_PIECES = 64 };
+enum { SS_BATCH_PIECES = 256 };
 struct ss_batch {
     struct ss_piece piece[SS_BATCH_PIECES];
     unsigned n;
@@ -211,20 +218,46 @@ static inline bool ss_batch_full(const struct ss_batch *b)
 {
     return b->want == 0 || b->n == SS_BATCH_PIECES;
 }
-/* Take pieces out, and give them back, the first `done` of them clean. Lock of heap or region held. */
+/* Take pieces out, and give them back, the first `done` of them clean: so many bytes have gone. Lock of
+ * heap or region held. */
 void ss_heap_claim_locked(struct ss_heap *h, struct ss_batch *b);
-void ss_heap_return_locked(struct ss_heap *h, const struct ss_batch *b, unsigned done);
+size_t ss_heap_return_locked(struct ss_heap *h, const struct ss_batch *b, unsigned done);
 void ss_runs_claim_locked(struct ss_part *p, struct ss_batch *b);
 /* How many dirty units they leave where they are for the sake of huge pages. */
 size_t ss_heap_kept_locked(struct ss_heap *h);
 size_t ss_runs_kept_locked(struct ss_part *p);
-void ss_runs_return_locked(const struct ss_batch *b, unsigned done);
+size_t ss_runs_return_locked(const struct ss_batch *b, unsigned done);
 /* The way to the system is one's own until ss_way_leave: taken by who returns memory of a heap, or of a
  * part of the region, and by who asks for huge pages (both NULL). No lock held. */
 void ss_way_enter(struct ss_heap *h, struct ss_part *p);
 void ss_way_leave(void);
 /* After a fork, in the child: units that another thread had on their way. */
 void ss_purge_fork_child(void);
+
+/* ---- Holes (ss_hole.c). Heap lock held. ---- */
+
+enum ss_holes {
+    SS_HOLES_NONE,  /* there are no more to be made */
+    SS_HOLES_LATER, /* when slabs have been idle for longer */
+    SS_HOLES_MORE,  /* the batch is full */
+};
+/* Take idle pages of the slabs of a superslab out, if it is this heap's; and give them back, as above. */
+enum ss_holes ss_holes_claim_locked(struct ss_heap *h, size_t index, struct ss_batch *b);
+size_t ss_holes_return_locked(struct ss_heap *h, const struct ss_batch *b, unsigned done);
+/* The next n virgin blocks shall be cut. false: beyond the hard limit. */
+bool ss_holes_carve_locked(struct ss_heap *h, struct ss_slab *s, uint32_t n);
+/* About `want` blocks of a slab with ngone > 0. false: beyond the hard limit. */
+bool ss_holes_fill_locked(struct ss_heap *h, struct ss_slab *s, uint32_t want,
+                          struct ss_chain *out);
+/* The slab becomes free units; *clean: those of them that hold no page at all, as bits. Others are dirty as
+ * a whole, holes or not. false: that would be beyond the hard limit. */
+bool ss_holes_drop_locked(struct ss_heap *h, struct ss_slab *s, uint32_t *clean);
+uint32_t ss_holes_count(struct ss_slab *s);
+/* Can blocks be taken from it? */
+static inline bool ss_slab_has(const struct ss_slab *s)
+{
+    return !s->away && (s->nfree > 0 || s->ngone > 0 || s->carved < s->blocks);
+}
 
 /* Of the tables, committed. */
 size_t ss_tables_bytes(void);
@@ -261,7 +294,8 @@ void ss_run_give_locked(size_t first, size_t units, uint32_t dirty);
 
 /* A slab of class c for h, linked as current; steps 2, 3 and 4. Heap lock held. NULL: no memory. */
 struct ss_slab *ss_slab_take_locked(struct ss_heap *h, unsigned class, bool *grew);
-/* An emptied slab leaves its lists and becomes free units. Heap lock held. */
+/* An emptied slab leaves its lists and becomes free units; but, at the hard limit, not one with holes,
+ * which stays until the rest of it has gone back. Heap lock held. */
 void ss_slab_give_locked(struct ss_heap *h, struct ss_slab *s);
 void ss_slab_link(struct ss_heap *h, struct ss_slab *s);
 void ss_slab_unlink(struct ss_heap *h, struct ss_slab *s);

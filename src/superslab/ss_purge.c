@@ -16,7 +16,10 @@
 
 _Alignas(HAK_LINE) _Atomic uint32_t ss_due;
 
-enum { BATCH_UNITS = 256 }; /* 16 MiB */
+enum {
+    BATCH_UNITS = SS_BATCH_PIECES, /* 16 MiB */
+    HOLES_LOOK = 64,               /* superslabs looked at in a tick: 64 KiB of records */
+};
 
 /* What of a piece idle for k of SS_DECAY_TICKS ticks is still there: 1 - (6 x^5 - 15 x^4 + 10 x^3),
  * x = k / 8, in units of 2^-15. */
@@ -46,6 +49,7 @@ static struct {
     _Atomic(void *) thread; /* that has it; NULL: none */
     struct ss_heap *heap;   /* [its lock] NULL: the region, */
     struct ss_part *part;   /* this part of it */
+    bool holes;             /* [heap lock] */
     struct ss_batch batch;  /* [heap or region lock] */
 } way;
 
@@ -54,13 +58,13 @@ static struct os_lock *owner_lock(void)
     return way.heap != NULL ? &way.heap->lock : &ss_region.lock;
 }
 
-static void way_return_locked(unsigned done)
+static size_t way_return_locked(unsigned done)
 {
-    if (way.heap != NULL)
-        ss_heap_return_locked(way.heap, &way.batch, done);
-    else
-        ss_runs_return_locked(&way.batch, done);
+    size_t bytes = way.heap == NULL ? ss_runs_return_locked(&way.batch, done)
+                   : way.holes      ? ss_holes_return_locked(way.heap, &way.batch, done)
+                                    : ss_heap_return_locked(way.heap, &way.batch, done);
     way.batch.n = 0;
+    return bytes;
 }
 
 static void pieces_sort(struct ss_batch *b)
@@ -80,9 +84,10 @@ static unsigned pieces_purge(const struct ss_batch *b)
     struct os_span span[SS_BATCH_PIECES];
     unsigned n = 0, ends[SS_BATCH_PIECES];
     for (unsigned i = 0; i < b->n; i++) {
-        ss_huge_break(b->piece[i].first, b->piece[i].units);
-        char *at = ss_unit_address(b->piece[i].first);
-        size_t bytes = (size_t)b->piece[i].units << SS_UNIT_SHIFT;
+        const struct ss_piece *p = &b->piece[i];
+        ss_huge_break(p->first, HAK_MAX(p->units, 1u));
+        char *at = ss_unit_address(p->first) + p->page * os_page_size();
+        size_t bytes = ((size_t)p->units << SS_UNIT_SHIFT) + p->pages * os_page_size();
         if (n > 0 && (char *)span[n - 1].addr + span[n - 1].bytes == at)
             span[n - 1].bytes += bytes;
         else
@@ -94,12 +99,28 @@ static unsigned pieces_purge(const struct ss_batch *b)
     return done > 0 ? ends[done - 1] : 0;
 }
 
-/* One batch of at most `want` units. Returns units; *refused: of some the system would not have
- * any. */
+/* What was claimed goes, its owner's lock not held. Returns bytes; *refused: of some the system would not
+ * have any. */
+static size_t way_send(bool *refused)
+{
+    if (way.batch.n == 0)
+        return 0;
+    unsigned done = pieces_purge(&way.batch);
+    os_lock(owner_lock());
+    *refused |= done < way.batch.n;
+    size_t bytes = way_return_locked(done);
+    os_unlock(owner_lock());
+    ss_held_give(bytes);
+    atomic_fetch_add_explicit(&ss_region.purged_bytes, bytes, memory_order_relaxed);
+    return bytes;
+}
+
+/* One batch of at most `want` units. Returns units. */
 static size_t batch_purge(size_t want, size_t least, bool all, bool *refused)
 {
     struct ss_batch *b = &way.batch;
     os_lock(owner_lock());
+    way.holes = false;
     b->want = HAK_MIN(want, (size_t)BATCH_UNITS);
     b->least = least;
     b->all = all;
@@ -109,20 +130,7 @@ static size_t batch_purge(size_t want, size_t least, bool all, bool *refused)
         ss_runs_claim_locked(way.part, b);
     pieces_sort(b);
     os_unlock(owner_lock());
-    if (b->n == 0)
-        return 0;
-    unsigned done = pieces_purge(b);
-    size_t units = 0;
-    for (unsigned i = 0; i < done; i++)
-        units += b->piece[i].dirty;
-    os_lock(owner_lock());
-    *refused |= done < b->n;
-    way_return_locked(done);
-    os_unlock(owner_lock());
-    ss_held_give(units << SS_UNIT_SHIFT);
-    atomic_fetch_add_explicit(&ss_region.purged_bytes, units << SS_UNIT_SHIFT,
-                              memory_order_relaxed);
-    return units;
+    return way_send(refused) >> SS_UNIT_SHIFT;
 }
 
 void ss_way_enter(struct ss_heap *h, struct ss_part *p)
@@ -222,12 +230,94 @@ size_t ss_purge(void)
     return bytes;
 }
 
+/* ---- Holes. ---- */
+
+/* Whose the next superslab is, from *index on: NULL, no heap's. *end: there is none. */
+static struct ss_heap *superslab_heap(size_t *index, bool *end)
+{
+    struct ss_heap *h = NULL;
+    size_t n = ss_region.ss_units;
+    *end = true;
+    os_lock(&ss_region.lock);
+    for (unsigned i = 0; i < ss_region.nparts && *end; i++) {
+        const struct ss_part *p = &ss_region.part[i];
+        size_t first = HAK_MAX(*index * n, p->first);
+        if (first >= p->frontier)
+            continue;
+        *end = false;
+        *index = first / n;
+        h = ss_superslab_at(*index)->heap;
+    }
+    os_unlock(&ss_region.lock);
+    return h;
+}
+
+/* Returns whether there is more to come. */
+static bool superslab_purge_holes(struct ss_heap *h, size_t index, bool all, size_t *bytes)
+{
+    bool refused = false;
+    enum ss_holes found;
+    ss_way_enter(h, NULL);
+    do {
+        os_lock(&h->lock);
+        way.holes = true;
+        way.batch.all = all;
+        found = ss_holes_claim_locked(h, index, &way.batch);
+        os_unlock(&h->lock);
+        *bytes += way_send(&refused);
+    } while (found == SS_HOLES_MORE && !refused);
+    ss_way_leave();
+    return found != SS_HOLES_NONE && !refused;
+}
+
+/* Round and round. There is nothing more to do when two rounds have found nothing since somebody last
+ * worked: a part of the first was before. */
+bool ss_holes_tick(const struct ss_tick *t)
+{
+    static size_t index;
+    static uint64_t ops;
+    static unsigned idle_rounds;
+    static bool found;
+    size_t bytes = 0;
+    if (t->ops != ops)
+        idle_rounds = 0;
+    ops = t->ops;
+    for (unsigned i = 0; i < HOLES_LOOK && idle_rounds < 2; i++) {
+        bool end;
+        struct ss_heap *h = superslab_heap(&index, &end);
+        if (h != NULL)
+            found |= superslab_purge_holes(h, index, false, &bytes);
+        index++;
+        if (end) {
+            idle_rounds = found || bytes > 0 ? 0 : idle_rounds + 1;
+            found = false;
+            index = 0;
+            break;
+        }
+    }
+    if (bytes > 0)
+        hak_log(HAK_LOG_DEBUG, "purge: %S of slabs in use returned", bytes);
+    return idle_rounds < 2;
+}
+
+size_t ss_holes_purge(void)
+{
+    size_t bytes = 0;
+    bool end = false;
+    for (size_t index = 0; !end; index++) {
+        struct ss_heap *h = superslab_heap(&index, &end);
+        if (h != NULL)
+            (void)superslab_purge_holes(h, index, true, &bytes);
+    }
+    return bytes;
+}
+
 void ss_purge_fork_child(void)
 {
     if (atomic_load_explicit(&way.thread, memory_order_relaxed) == __builtin_thread_pointer())
         return; /* a handler forked: this thread goes on with it */
     if (way.batch.n > 0)
-        way_return_locked(0);
+        (void)way_return_locked(0);
     atomic_store_explicit(&way.thread, NULL, memory_order_relaxed);
     atomic_store_explicit(&way.lock.word, OS_LOCK_FREE, memory_order_relaxed);
 }

@@ -440,7 +440,7 @@ static void run_claim(struct ss_run *r, struct ss_batch *b)
     uint32_t dirty = run_cut(r, start, units);
     ss_region.unit[start].run.kind = SS_KIND_USED;
     ss_region.unit[start + units - 1].run.kind = SS_KIND_USED;
-    b->piece[b->n++] = (struct ss_piece){start, (uint32_t)units, dirty};
+    b->piece[b->n++] = (struct ss_piece){start, (uint32_t)units, dirty, 0, 0};
     b->want -= HAK_MIN((size_t)dirty, b->want);
 }
 
@@ -493,7 +493,7 @@ static void pool_claim(struct ss_part *p, uint32_t age, struct ss_batch *b)
         p->pool.count--;
         ss_ledger_sub(&p->dirty, dirty);
         b->piece[b->n++] = (struct ss_piece){ss_superslab_index(ss) * ss_region.ss_units,
-                                             ss_region.ss_units, dirty};
+                                             ss_region.ss_units, dirty, 0, 0};
         b->want -= HAK_MIN((size_t)dirty, b->want);
     }
 }
@@ -512,11 +512,15 @@ void ss_runs_claim_locked(struct ss_part *p, struct ss_batch *b)
     }
 }
 
-void ss_runs_return_locked(const struct ss_batch *b, unsigned done)
+size_t ss_runs_return_locked(const struct ss_batch *b, unsigned done)
 {
-    for (unsigned i = 0; i < b->n; i++)
+    size_t units = 0;
+    for (unsigned i = 0; i < b->n; i++) {
+        units += i < done ? b->piece[i].dirty : 0;
         ss_run_give_locked(b->piece[i].first, b->piece[i].units,
                            i < done ? 0 : b->piece[i].dirty);
+    }
+    return units << SS_UNIT_SHIFT;
 }
 
 static void runs_full_validate(void)

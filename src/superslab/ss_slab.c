@@ -280,9 +280,13 @@ struct ss_slab *ss_slab_take_locked(struct ss_heap *h, unsigned class, bool *gre
     s->heap = h->id;
     s->free = NULL;
     s->nfree = s->nout = s->carved = 0;
+    s->ngone = s->nholes = 0;
     s->blocks = k->blocks;
+    s->tick = h->tick;
+    s->looked = s->away = false;
     for (unsigned i = 0; i < k->units; i++) {
         ss_region.unit[unit + i].slab.back = (uint8_t)i;
+        ss_region.unit[unit + i].slab.holes = 0;
         ss_region.words[unit + i] =
             h->id << SS_HEAP_SHIFT | i << SS_NTH_SHIFT | class << SS_CLASS_SHIFT; /* S1 */
     }
@@ -296,13 +300,21 @@ void ss_slab_give_locked(struct ss_heap *h, struct ss_slab *s)
     HAK_ASSERT(s->nout == 0);
     size_t unit = ss_slab_unit(s);
     unsigned units = ss_classes[s->class].units;
+    uint32_t clean = 0;
+    if (s->nholes > 0 && !ss_holes_drop_locked(h, s, &clean))
+        return;
     ss_slab_unlink(h, s);
     h->stats.slabs--;
     for (unsigned i = 0; i < units; i++)
         ss_region.words[unit + i] = SS_WORD_NONE;
     struct ss_superslab *ss = ss_superslab_at(unit / ss_region.ss_units);
-    uint32_t mask = row_mask(unit % ss_region.ss_units, units);
-    units_give(h, ss, mask, true);
+    unsigned bit = unit % ss_region.ss_units;
+    uint32_t mask = row_mask(bit, units);
+    clean <<= bit;
+    if (clean != 0)
+        units_give(h, ss, clean, false);
+    if (clean != mask)
+        units_give(h, ss, mask & ~clean, true);
 }
 
 /* ---- On their way to the system. ---- */
@@ -320,7 +332,7 @@ static void superslab_claim(struct ss_heap *h, struct ss_superslab *ss, uint32_t
         bool untouched;
         unsigned units = (unsigned)HAK_MIN((size_t)length, b->want);
         size_t first = units_cut(h, ss, bit, units, &untouched);
-        b->piece[b->n++] = (struct ss_piece){first, units, units};
+        b->piece[b->n++] = (struct ss_piece){first, units, units, 0, 0};
         b->want -= units;
     }
 }
@@ -366,16 +378,28 @@ void ss_heap_claim_locked(struct ss_heap *h, struct ss_batch *b)
     }
 }
 
-void ss_heap_return_locked(struct ss_heap *h, const struct ss_batch *b, unsigned done)
+size_t ss_heap_return_locked(struct ss_heap *h, const struct ss_batch *b, unsigned done)
 {
+    size_t units = 0;
     for (unsigned i = 0; i < b->n; i++) {
         size_t first = b->piece[i].first;
+        units += i < done ? b->piece[i].units : 0;
         units_give(h, ss_superslab_at(first / ss_region.ss_units),
                    row_mask(first % ss_region.ss_units, b->piece[i].units), i >= done);
     }
+    return units << SS_UNIT_SHIFT;
 }
 
 /* ---- Full ones, that wait. ---- */
+
+/* A huge page would fill them. */
+static bool superslab_has_holes(const struct ss_superslab *ss)
+{
+    uint32_t holes = 0;
+    for (unsigned i = 0; i < ss_region.ss_units; i++)
+        holes |= ss_region.unit[superslab_first(ss) + i].slab.holes;
+    return holes != 0;
+}
 
 struct ss_superslab *ss_full_take(struct ss_heap *h)
 {
@@ -384,6 +408,10 @@ struct ss_superslab *ss_full_take(struct ss_heap *h)
     if (ss != NULL && h->tick - ss->tick >= SS_DECAY_TICKS) {
         superslab_remove(&h->full, ss);
         ss->waits = false;
+        if (superslab_has_holes(ss)) {
+            superslab_wait(h, ss);
+            ss = NULL;
+        }
     } else {
         ss = NULL;
     }
@@ -428,10 +456,12 @@ void ss_slabs_validate(struct ss_heap *h)
         struct ss_slab *s = h->slabs[c];
         for (bool once = s != NULL; once; once = s != h->slabs[c]) {
             HAK_CHECK(s->class == c && s->heap == h->id, "superslab: slab on a foreign list");
-            HAK_CHECK(s->carved == s->nfree + s->nout && s->carved <= s->blocks, /* S2 */
+            HAK_CHECK(s->carved == s->nfree + s->ngone + s->nout &&
+                          s->carved <= s->blocks, /* S2 */
                       "superslab: slab counts do not add up");
-            HAK_CHECK(s->nfree > 0 || s->carved < s->blocks, /* S3 */
-                      "superslab: full slab on a list");
+            HAK_CHECK(ss_slab_has(s), "superslab: full slab on a list");              /* S3 */
+            HAK_CHECK(s->nholes == 0 ? s->ngone == 0 : ss_holes_count(s) == s->ngone, /* S9 */
+                      "superslab: blocks with holes miscounted");
             uint32_t n = 0;
             for (void *b = s->free; b != NULL && n <= s->nfree; b = ss_next(b))
                 n++;

@@ -292,12 +292,34 @@ uint32_t tiny_mark(const struct tiny_cache *tc)
     return mark;
 }
 
+/* Half of the list, that which was freed first, goes back, and so does half of the capacity. */
+static void bin_halve(struct tiny_cache *tc, unsigned class)
+{
+    uint32_t keep = bin_count(tc, class) / 2;
+    if (keep == 0)
+        return;
+    void *last = tc->bin[class].head;
+    for (uint32_t n = 1; n < keep; n++)
+        last = ss_next(last);
+    void *rest = ss_next(last);
+    ss_link(last, NULL);
+    blocks_flush(tc, rest);
+    bin_room_set(tc, class, keep);
+    cap_shrink(tc, class);
+}
+
 /* What is idle decays. A bin that has not moved since the last sweep is emptied: a few cached
  * blocks of a class that went out of use would hold as many slabs. One that moved gives up the
  * spare lists it did without (Bonwick & Adams' working set of a depot), and, where it did without
- * any, half its capacity. */
+ * any, half its capacity. One that had enough for long gives up half of its list: how much of that it
+ * never touches is not known. */
 static void cache_sweep(struct tiny_cache *tc)
 {
+    uint64_t now = os_now_ns();
+    bool halve = now - tc->halved_ns >= tiny_params.halve_ns;
+    tc->swept_ns = now;
+    if (halve)
+        tc->halved_ns = now;
     for (unsigned c = 1; c < SS_NCLASS; c++) {
         struct tiny_bin *bin = &tc->bin[c];
         if (bin->head == NULL && bin->spare == NULL && tc->remote[c].head == NULL)
@@ -310,6 +332,11 @@ static void cache_sweep(struct tiny_cache *tc)
             spares_flush(tc, c, tc->spares[c] - tc->spares_low[c]);
             uint32_t lists = (tc->spares[c] + tc->cap[c] - 1) / HAK_MAX(tc->cap[c], 1u);
             tc->spares_max[c] = (uint16_t)HAK_MIN(HAK_MAX(lists, 1u), (uint32_t)SPARES_MAX);
+        }
+        if (halve) {
+            if (!tc->starved[c])
+                bin_halve(tc, c);
+            tc->starved[c] = false;
         }
         tc->mark[c] = bin_mark(tc, c);
         tc->spares_low[c] = tc->spares[c];
@@ -342,11 +369,8 @@ static void cache_tick(struct tiny_cache *tc)
         cache_squeeze(tc, !tc->squeezed);
     if (HAK_LIKELY(++tc->ticks % SWEEP_TICKS != 0) || !tiny_params.adapt)
         return;
-    uint64_t now = os_now_ns();
-    if (now - tc->swept_ns >= tiny_params.sweep_ns) {
-        tc->swept_ns = now;
+    if (os_now_ns() - tc->swept_ns >= tiny_params.sweep_ns)
         cache_sweep(tc);
-    }
 }
 
 /* The region had to grow: before it does so again, collect what nobody uses. */
@@ -497,7 +521,7 @@ void *tiny_refill(struct tiny_cache *tc, unsigned class, bool *zero)
     bool grew;
     if (tc->missed[class] || tc->cap[class] == 0)
         cap_grow(tc, class);
-    tc->missed[class] = true;
+    tc->missed[class] = tc->starved[class] = true;
     uint32_t want = HAK_MAX(tc->cap[class] / 2, 1u);
     if (!ss_refill(tc->heap, class, want, &chain, &grew))
         return NULL;

@@ -88,7 +88,8 @@ struct tiny_cache {
     uint32_t tag;         /* [const] T3 */
     uint32_t ticks;       /* slow operations so far */
     bool squeezed;        /* as it was under pressure, at the last slow operation */
-    uint64_t swept_ns;    /* when it was swept last */
+    uint64_t swept_ns;    /* when it was swept last, */
+    uint64_t halved_ns;   /* and with halving */
     struct ss_heap *heap; /* [const] */
     void *inbox;          /* lists that came home and are not in their bins yet */
     _Alignas(HAK_LINE) struct tiny_bin bin[SS_NCLASS];
@@ -98,7 +99,8 @@ struct tiny_cache {
     uint32_t full[SS_NCLASS];         /* blocks in the list when its room is 0 */
     uint32_t mark[SS_NCLASS];         /* of the bin, at the last sweep */
     bool moved[SS_NCLASS];            /* ran full or empty since then */
-    bool missed[SS_NCLASS];           /* had to ask the heap since then */
+    bool missed[SS_NCLASS];           /* had to ask the heap since then, */
+    bool starved[SS_NCLASS];          /* and since the last halving */
     uint32_t spares[SS_NCLASS];       /* T5 */
     uint32_t spares_low[SS_NCLASS];   /* fewest since the last sweep */
     uint16_t spares_max[SS_NCLASS];   /* full lists the stack may hold */
@@ -128,7 +130,8 @@ struct tiny_params {
     uint32_t remote_max[SS_NCLASS]; /* in the list of a remote bin, >= 1; 0: no such class */
     uint32_t parcel_max;            /* collected for an owner, then sent home, >= 1 */
     bool adapt;                     /* capacities start small and grow with misses */
-    uint64_t sweep_ns;              /* at least this between two sweeps of a cache */
+    uint64_t sweep_ns;              /* at least this between two sweeps of a cache, */
+    uint64_t halve_ns;              /* and between two that halve what had enough */
     uint64_t park_decay_ns;         /* a cache parked longer is emptied */
 };
 extern struct tiny_params tiny_params;

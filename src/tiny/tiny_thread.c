@@ -115,6 +115,7 @@ static struct tiny_cache *cache_create(unsigned node)
     tc->tag = h->id << SS_HEAP_SHIFT;
     tc->heap = h;
     tc->node = h->node;
+    tc->halved_ns = os_now_ns();
     for (unsigned c = 0; c < SS_NCLASS; c++)
         tc->bin[c].magic = tc->remote[c].magic = ss_classes[c].magic;
     tiny_flush(tc); /* nothing to flush yet: sets capacities and rooms */

@@ -20,7 +20,8 @@ static void tiny_start(bool adapt, uint32_t cap_max, uint32_t out_max)
     }
     tiny_params.parcel_max = out_max;
     tiny_params.adapt = adapt;
-    tiny_params.park_decay_ns = long_ns;
+    tiny_params.sweep_ns = 0;
+    tiny_params.halve_ns = tiny_params.park_decay_ns = long_ns;
     fake_os_set_cpu(0);
     tiny_init();
 }
@@ -652,6 +653,32 @@ UNIT_TEST(an_empty_bin_whose_capacity_shrinks_still_takes_a_block)
     tiny_validate(tc);
 }
 
+/* What a bin did without it cannot tell; it tries. */
+UNIT_TEST(a_bin_that_had_enough_for_long_gives_half_of_its_list_up)
+{
+    tiny_start(true, 64, 16);
+    struct tiny_cache *tc = tiny_attach();
+    unsigned class = ss_class_of(32), busy = ss_class_of(2048);
+    enum { HAD = 60 };
+    void *p[HAD];
+    for (unsigned i = 0; i < HAD; i++)
+        p[i] = get(tc, class);
+    for (unsigned i = 0; i < HAD; i++)
+        put(tc, p[i]);
+    work_until_sweep(tc, busy);
+    put(tc, get(tc, class));
+    unsigned had = length(tc->bin[class].head);
+    tiny_params.halve_ns = 0;
+    tc->moved[class] = tc->starved[class] = true;
+    work_until_sweep(tc, busy);
+    REQUIRE(length(tc->bin[class].head) == had && had >= 4); /* it asked the heap meanwhile */
+    tc->moved[class] = true;                                 /* else it is idle, and emptied */
+    work_until_sweep(tc, busy);
+    REQUIRE(length(tc->bin[class].head) == had / 2);
+    tiny_validate(tc);
+    ss_validate();
+}
+
 UNIT_TEST(caches_that_trade_blocks_at_random_keep_their_accounts)
 {
     tiny_start(true, 40, 16);
@@ -970,6 +997,7 @@ int main(void)
         cmocka_unit_test(what_came_home_is_taken_before_the_heap_is_asked),
         cmocka_unit_test(one_refill_takes_in_no_more_than_a_part_of_what_came_home),
         cmocka_unit_test(an_empty_bin_whose_capacity_shrinks_still_takes_a_block),
+        cmocka_unit_test(a_bin_that_had_enough_for_long_gives_half_of_its_list_up),
         cmocka_unit_test(caches_that_trade_blocks_at_random_keep_their_accounts),
         cmocka_unit_test(a_sender_tells_owners_and_classes_apart),
         cmocka_unit_test(a_thread_takes_over_the_filled_cache_of_the_one_before),
