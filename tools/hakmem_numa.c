@@ -73,7 +73,8 @@ static size_t view_offset(const char *path)
     void *library = dlopen(path, RTLD_LAZY | RTLD_LOCAL);
     char *view = library != NULL ? dlsym(library, "hak_view") : NULL;
     Dl_info info;
-    return view != NULL && dladdr(view, &info) != 0 ? (size_t)(view - (char *)info.dli_fbase) : 0;
+    return view != NULL && dladdr(view, &info) != 0 ? (size_t)(view - (char *)info.dli_fbase)
+                                                    : 0;
 }
 
 /* ---- What is to be seen. ---- */
@@ -149,7 +150,8 @@ static int first_id(unsigned node)
 static void name_write(char *out, size_t size, unsigned part)
 {
     size_t n = 0;
-    snprintf(out, size, "%s", part < region.nnodes && os_ids_count(&ids[part]) > 0 ? "" : "all");
+    snprintf(out, size, "%s",
+             part < region.nnodes && os_ids_count(&ids[part]) > 0 ? "" : "all");
     for (unsigned id = 0; id < OS_NODE_IDS && part < region.nnodes && n < size; id++)
         if (os_ids_has(&ids[part], id))
             n += (size_t)snprintf(out + n, size - n, "%s%u", n > 0 ? "+" : "", id);
@@ -172,7 +174,8 @@ static int part_show(pid_t pid, unsigned part)
         fputc('\n', stderr);
         return fault("its pages cannot be seen: %s", strerror(errno));
     }
-    double share = pages.present > 0 ? 100.0 * (double)pages.there / (double)pages.present : 100;
+    double share =
+        pages.present > 0 ? 100.0 * (double)pages.there / (double)pages.present : 100;
     fprintf(stderr, " %10zu %8.1f %6u ", pages.present, share, of_node[part].heaps);
     for (unsigned to = 0; part < region.nnodes && to < region.nnodes; to++)
         fprintf(stderr, " %d", numa_distance(first_id(part), first_id(to)));

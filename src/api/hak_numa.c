@@ -40,8 +40,8 @@ static bool counts_get(unsigned node, struct node_counts *c)
                               .heaps = s.heaps};
     struct os_ids ids = ids_of(node);
     if (pages > 0)
-        c->error = os_pages_where(s.first, pages / stride, stride * os_page_size(), &ids,
-                                  &c->pages);
+        c->error =
+            os_pages_where(s.first, pages / stride, stride * os_page_size(), &ids, &c->pages);
     return true;
 }
 
@@ -104,11 +104,12 @@ size_t hak_numa_stats(char *buf, size_t size, enum hak_stats_format format)
     bool ready = hak_init(), json = format == HAK_STATS_JSON;
     unsigned nodes = os_nnodes();
     tiny_far(&far);
-    hak_text_add(&t,
-                 json ? "{\"hakmem\": \"%s\", \"placed\": %s, \"far_pushes\": %lu, "
-                        "\"far_blocks\": %lu, \"nodes\": ["
-                      : "hakmem %s nodes; placed: %s; sent to other nodes: %lu times, %lu blocks\n",
-                 hak_version(), os_node_places() ? "true" : "false", far.pushes, far.blocks);
+    hak_text_add(
+        &t,
+        json ? "{\"hakmem\": \"%s\", \"placed\": %s, \"far_pushes\": %lu, "
+               "\"far_blocks\": %lu, \"nodes\": ["
+             : "hakmem %s nodes; placed: %s; sent to other nodes: %lu times, %lu blocks\n",
+        hak_version(), os_node_places() ? "true" : "false", far.pushes, far.blocks);
     for (unsigned i = 0; ready && i <= nodes; i++) {
         if (!counts_get(i < nodes ? i : SS_NODE_SPREAD, &c))
             continue;

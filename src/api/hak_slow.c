@@ -102,7 +102,7 @@ void *hak_alloc(size_t n, size_t align, bool *zero)
  * free jumped to: who called them is who called this. */
 #define DUE_CHECK()                                                                            \
     do {                                                                                       \
-        if (HAK_UNLIKELY(os_nnodes() > 1))                                                     \
+        if (ss_many_nodes())                                                                   \
             tiny_follow();                                                                     \
         if (HAK_UNLIKELY(atomic_load_explicit(&ss_due, memory_order_relaxed) != 0))            \
             policy_due(__builtin_return_address(0));                                           \

@@ -135,8 +135,8 @@ static bool list_parse(const char *s, uint64_t *out)
 static uint64_t constant(const struct opt_row *r, const char *s)
 {
     uint64_t v = HAK_OPT_AUTO;
-    bool ok = r->type == LIST ? list_parse(s, &v)
-                              : is_auto(r, s) || number_parse(s, is_bytes(r), &v);
+    bool ok =
+        r->type == LIST ? list_parse(s, &v) : is_auto(r, s) || number_parse(s, is_bytes(r), &v);
     HAK_CHECK(ok, "option: options.def holds a number that does not parse");
     return v;
 }

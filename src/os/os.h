@@ -216,7 +216,8 @@ enum os_mempolicy {
     OS_MEMPOLICY_ELSEWHERE, /* all on one, or spread; to set: spread */
 };
 int os_mempolicy_get(enum os_mempolicy *mode, struct os_ids *out);
-int os_mempolicy_set(void *addr, size_t bytes, enum os_mempolicy mode, const struct os_ids *ids);
+int os_mempolicy_set(void *addr, size_t bytes, enum os_mempolicy mode,
+                     const struct os_ids *ids);
 /* The id of the node that the calling thread runs on. false: the kernel does not tell. */
 bool os_node_id(unsigned *id);
 /* How many of n pages, `step` bytes apart from addr on, are there, and how many of those on one of ids.

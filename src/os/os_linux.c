@@ -211,17 +211,14 @@ int os_mempolicy_allowed(struct os_ids *out)
 int os_mempolicy_get(enum os_mempolicy *mode, struct os_ids *out)
 {
     static const enum os_mempolicy known[] = {
-        [MPOL_DEFAULT] = OS_MEMPOLICY_NONE,
-        [MPOL_PREFERRED] = OS_MEMPOLICY_ELSEWHERE,
-        [MPOL_BIND] = OS_MEMPOLICY_NEAR,
-        [MPOL_INTERLEAVE] = OS_MEMPOLICY_ELSEWHERE,
-        [MPOL_LOCAL] = OS_MEMPOLICY_LOCAL,
-        [PREFERRED_MANY] = OS_MEMPOLICY_NEAR,
+        [MPOL_DEFAULT] = OS_MEMPOLICY_NONE, [MPOL_PREFERRED] = OS_MEMPOLICY_ELSEWHERE,
+        [MPOL_BIND] = OS_MEMPOLICY_NEAR,    [MPOL_INTERLEAVE] = OS_MEMPOLICY_ELSEWHERE,
+        [MPOL_LOCAL] = OS_MEMPOLICY_LOCAL,  [PREFERRED_MANY] = OS_MEMPOLICY_NEAR,
     };
     int saved = errno, raw = 0;
-    int e = call_result(syscall(SYS_get_mempolicy, &raw, out->word, (unsigned long)OS_NODE_IDS,
-                                NULL, 0ul),
-                        saved);
+    int e = call_result(
+        syscall(SYS_get_mempolicy, &raw, out->word, (unsigned long)OS_NODE_IDS, NULL, 0ul),
+        saved);
     unsigned plain = (unsigned)raw & ~(unsigned)MPOL_MODE_FLAGS;
     *mode = plain < sizeof(known) / sizeof(known[0]) ? known[plain] : OS_MEMPOLICY_ELSEWHERE;
     if (plain == MPOL_PREFERRED && os_ids_count(out) == 0)

@@ -19,8 +19,8 @@ static struct {
     bool placed_by_user, refused;        /* place nothing */
     struct os_ids online, has_cpu;       /* [const] */
     struct os_ids ids[OS_NODES_MAX + 1]; /* [const] of each node; the last: of all */
-    struct os_ids allowed;               /* when last looked at; its one reader is os_numa_follow */
-    _Atomic uint8_t home[OS_NODE_IDS];   /* id -> node */
+    struct os_ids allowed; /* when last looked at; its one reader is os_numa_follow */
+    _Atomic uint8_t home[OS_NODE_IDS]; /* id -> node */
 } numa;
 
 unsigned os_nnodes(void)
@@ -268,7 +268,8 @@ static bool usable_narrow(const char *root, struct os_ids *usable)
     numa.online = numa.has_cpu = file_ids(root, "online");
     struct os_ids memory = file_ids(root, "has_memory");
     if (os_ids_count(&memory) == 0)
-        memory = file_ids(root, "has_normal_memory"); /* before 3.8, or where there is no other */
+        memory =
+            file_ids(root, "has_normal_memory"); /* before 3.8, or where there is no other */
     ids_and(usable, &numa.online);
     ids_and(usable, &memory);
     if (!ids_equal(usable, &numa.online)) /* else all have a node of their own */
@@ -348,7 +349,8 @@ void os_node_place(void *addr, size_t bytes, unsigned node)
     if (e == 0)
         return;
     numa.refused = true;
-    hak_log(HAK_LOG_INFO,
-            "numa: the system refuses to place memory (error %d); it is where it is touched first",
-            e);
+    hak_log(
+        HAK_LOG_INFO,
+        "numa: the system refuses to place memory (error %d); it is where it is touched first",
+        e);
 }

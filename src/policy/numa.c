@@ -11,7 +11,9 @@
 
 enum { AUTO, OFF, ON };
 enum { LOCAL, INTERLEAVE };
-enum { INTERLEAVE_BYTES = 2 * 1024 * 1024 }; /* a huge page; less is not worth a node's distance */
+enum {
+    INTERLEAVE_BYTES = 2 * 1024 * 1024
+}; /* a huge page; less is not worth a node's distance */
 
 void numa_init(void)
 {
@@ -24,17 +26,18 @@ void numa_init(void)
         (void)hak_list_parse(list, ids.word, OS_NODE_IDS); /* which it is: hak_opt has looked */
     const char *why = os_numa_init("", list != NULL ? &ids : NULL, &bad);
     if (bad)
-        hak_log(HAK_LOG_WARN,
-                "option: HAKMEM_NUMA_NODES='%s': expected nodes that this process may use and that "
-                "have memory; using all of those",
-                list);
+        hak_log(
+            HAK_LOG_WARN,
+            "option: HAKMEM_NUMA_NODES='%s': expected nodes that this process may use and that "
+            "have memory; using all of those",
+            list);
     if (why != NULL || hak_opt.numa == ON)
         hak_log(hak_opt.numa == ON && !os_node_places() ? HAK_LOG_WARN : HAK_LOG_INFO,
                 "numa: nodes: %u%s%s", os_nnodes(), why != NULL ? "; " : "",
                 why != NULL ? why : "");
     else if (os_nnodes() > 1)
         hak_log(HAK_LOG_INFO, "numa: nodes: %u", os_nnodes());
-    ss_params.interleave_bytes = 
+    ss_params.interleave_bytes =
         hak_opt.numa_large == INTERLEAVE && os_node_places() ? INTERLEAVE_BYTES : 0;
 }
 
@@ -44,6 +47,7 @@ void numa_tick(void)
     if (!os_numa_follow(""))
         return;
     if (!atomic_exchange_explicit(&said, true, memory_order_relaxed))
-        hak_log(HAK_LOG_INFO,
-                "numa: this process may use other nodes now; threads on others use the nearest");
+        hak_log(
+            HAK_LOG_INFO,
+            "numa: this process may use other nodes now; threads on others use the nearest");
 }

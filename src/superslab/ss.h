@@ -167,8 +167,15 @@ struct ss_map {
     uintptr_t base;        /* first byte of the region */
     size_t units;          /* words[units] is zero, and stands for every foreign address */
     const uint32_t *words; /* readable over its whole length */
+    bool many_nodes;
 };
 extern HAK_HIDDEN struct ss_map ss_map;
+
+/* Slow paths of malloc and free ask this before anything that has to do with nodes. */
+HAK_FAST bool ss_many_nodes(void)
+{
+    return HAK_UNLIKELY(ss_map.many_nodes);
+}
 
 /* The word of any address at all: one load, no test. */
 HAK_FAST uint32_t ss_word(const void *p)

@@ -10,9 +10,12 @@ enum { QUEUE_MAX_BYTES = 32 * SS_UNIT, QUEUE_MAX_BYTES_PARKED = SS_UNIT };
 static struct ss_heap *heaps[SS_HEAPS_MAX]; /* [region lock] to add; never removed */
 static _Atomic unsigned nheaps;             /* ids 1 .. nheaps */
 
-const struct ss_view hak_view = {sizeof(struct ss_view), sizeof(struct ss_region),
-                                 sizeof(struct ss_heap), &ss_region,
-                                 heaps,                  &nheaps,
+const struct ss_view hak_view = {sizeof(struct ss_view),
+                                 sizeof(struct ss_region),
+                                 sizeof(struct ss_heap),
+                                 &ss_region,
+                                 heaps,
+                                 &nheaps,
                                  ss_classes};
 
 struct ss_heap *ss_heap_by_id(unsigned id)
@@ -32,8 +35,7 @@ static bool may_create(unsigned node)
     unsigned most = atomic_load_explicit(&ss_params.heaps_max, memory_order_relaxed);
     unsigned have = atomic_load_explicit(&ss_region.part[node].nheaps, memory_order_relaxed);
     bool first = have == 0;
-    return have < most &&
-           ss_nheaps() + 1 < SS_HEAPS_MAX - (first ? 0 : os_nnodes() - 1);
+    return have < most && ss_nheaps() + 1 < SS_HEAPS_MAX - (first ? 0 : os_nnodes() - 1);
 }
 
 static struct ss_heap *heap_create_locked(unsigned node, struct ss_heap *h)

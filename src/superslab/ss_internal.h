@@ -61,7 +61,7 @@ struct ss_superslab {
                        lock] the region's, when it came to a pool */
     struct ss_heap *heap; /* [to write: heap lock and region lock] NULL: the region */
     struct ss_superslab *next, *prev; /* [heap lock] S4, circular; [region lock] in a pool */
-    bool waits; /* [heap lock] S4 */
+    bool waits;                       /* [heap lock] S4 */
     _Atomic bool
         huge; /* [to write: way] a huge page was asked for; of these addresses, whoever has
                           them */
@@ -79,9 +79,9 @@ struct ss_part {
         unsigned count;
     } pool; /* empty superslabs */
     size_t run_bytes;
-    size_t free_units; /* in free runs */
+    size_t free_units;       /* in free runs */
     _Atomic unsigned nheaps; /* of the node */
-    struct ss_ledger dirty; /* S6 */
+    struct ss_ledger dirty;  /* S6 */
     uint64_t bins_used[SS_RUN_BINS / 64];
     struct ss_run *bins[SS_RUN_BINS]; /* free runs */
 };
@@ -130,7 +130,8 @@ static inline struct ss_part *ss_part_of(size_t unit)
 
 /* The part to ask after p where that has no addresses for `units` units more, and goes on until it comes
  * to the first one again. NULL: none; memory that is wanting is wanting everywhere. */
-static inline struct ss_part *ss_part_after(const struct ss_part *p, size_t units, unsigned first)
+static inline struct ss_part *ss_part_after(const struct ss_part *p, size_t units,
+                                            unsigned first)
 {
     unsigned next = (unsigned)(p - ss_region.part) + 1;
     next = next < ss_region.nparts ? next : 0;
@@ -287,8 +288,8 @@ bool ss_region_init(void);
 /* Make units [p->first, upto) usable, with their records. Lock held. */
 bool ss_region_commit_locked(struct ss_part *p, size_t upto);
 /* The run allocator under the lock already held; see ss_run_alloc. From one part and no other. */
-size_t ss_run_take_locked(struct ss_part *p, size_t units, size_t align_units, bool as_superslab,
-                          uint32_t *dirty);
+size_t ss_run_take_locked(struct ss_part *p, size_t units, size_t align_units,
+                          bool as_superslab, uint32_t *dirty);
 void ss_run_give_locked(size_t first, size_t units, uint32_t dirty);
 #define SS_UNIT_NONE SIZE_MAX
 

@@ -26,7 +26,7 @@
 #include <string.h>
 
 static const uint32_t nothing[1] = {SS_WORD_NONE};
-struct ss_map ss_map = {0, 0, nothing};
+struct ss_map ss_map = {0, 0, nothing, false};
 struct ss_region ss_region;
 
 #define MIB ((size_t)1 << 20)
@@ -51,7 +51,7 @@ static struct {
     char *base;
     size_t bytes;
     size_t superslabs_end, meta_end, words, units; /* offsets from base */
-    bool rationed;       /* RLIMIT_AS is set */
+    bool rationed;                                 /* RLIMIT_AS is set */
     bool asked, sparing; /* what is committed counts, touched or not: known once it was asked */
     bool named;          /* for /proc/PID/maps */
     size_t step;         /* units reserved at a time where rationed */
@@ -88,12 +88,13 @@ static void tables_plan(size_t units)
     plan.bytes = HAK_ALIGN_UP(plan.units + units * sizeof(union ss_unit), step);
     for (unsigned i = 0; i < ss_region.nparts; i++) {
         size_t first = ss_region.part[i].first;
-        size_t end = plan.superslabs_end -
-                     first / ss_region.ss_units * sizeof(struct ss_superslab);
+        size_t end =
+            plan.superslabs_end - first / ss_region.ss_units * sizeof(struct ss_superslab);
         size_t high = i == 0 ? middle : HAK_ALIGN_UP(end, step);
         size_t words = i == 0 ? middle : (plan.words + first * sizeof(uint32_t)) & ~(step - 1);
         size_t records = (plan.units + first * sizeof(union ss_unit)) & ~(step - 1);
-        plan.tables[i] = (struct tables){{high, high}, {words, words}, {records, records}, first};
+        plan.tables[i] =
+            (struct tables){{high, high}, {words, words}, {records, records}, first};
     }
 }
 
@@ -170,8 +171,8 @@ static bool tables_commit(const struct ss_part *p, size_t upto)
     struct tables *t = &plan.tables[p - ss_region.part];
     if (upto <= t->upto)
         return true;
-    size_t low = plan.superslabs_end -
-                 (upto / ss_region.ss_units + 1) * sizeof(struct ss_superslab);
+    size_t low =
+        plan.superslabs_end - (upto / ss_region.ss_units + 1) * sizeof(struct ss_superslab);
     size_t high = plan.words + upto * sizeof(uint32_t);
     if (p->first > 0) {
         if (!extent_commit(&t->superslabs, low, t->superslabs.high))
@@ -213,8 +214,7 @@ static size_t commit_step(const struct ss_part *p)
         plan.sparing = os_commit_counts();
         plan.asked = true;
     }
-    return plan.sparing ? HAK_MIN(HAK_MAX(committed / 8, (size_t)LEAST), (size_t)MOST)
-                        : MOST;
+    return plan.sparing ? HAK_MIN(HAK_MAX(committed / 8, (size_t)LEAST), (size_t)MOST) : MOST;
 }
 
 bool ss_region_init(void)
@@ -224,8 +224,8 @@ bool ss_region_init(void)
     plan.rationed = limit != UINT64_MAX;
     ss_region.nnodes = os_nnodes();
     ss_region.node_ids = os_node_ids(0);
-    ss_region.nparts = ss_region.nnodes +
-                       (ss_region.nnodes > 1 && ss_params.interleave_bytes != 0);
+    ss_region.nparts =
+        ss_region.nnodes + (ss_region.nnodes > 1 && ss_params.interleave_bytes != 0);
     size_t least = 64 * MIB << slots_log2();
     if (plan.rationed) {
         bytes = HAK_MIN(bytes, HAK_MAX(pow2_up(limit) * 2, least));
@@ -248,6 +248,7 @@ bool ss_region_init(void)
     ss_map.words = ss_region.words;
     ss_map.base = (uintptr_t)ss_region.base;
     ss_map.units = ss_region.units;
+    ss_map.many_nodes = ss_region.nnodes > 1;
     hak_log(HAK_LOG_INFO, "region: %S of addresses at %p%s", bytes, (void *)ss_region.base,
             plan.rationed ? ", reserved piece by piece under RLIMIT_AS" : "");
     return true;

@@ -221,8 +221,8 @@ static size_t run_extend_frontier(struct ss_part *p, size_t units, size_t align_
     return start;
 }
 
-size_t ss_run_take_locked(struct ss_part *p, size_t units, size_t align_units, bool as_superslab,
-                          uint32_t *dirty)
+size_t ss_run_take_locked(struct ss_part *p, size_t units, size_t align_units,
+                          bool as_superslab, uint32_t *dirty)
 {
     os_lock_assert_held(&ss_region.lock);
     *dirty = 0;
@@ -307,8 +307,8 @@ static unsigned run_part(size_t units)
 {
     if (HAK_LIKELY(ss_region.nparts == 1))
         return 0;
-    bool spread = ss_params.interleave_bytes != 0 &&
-                  units >= ss_params.interleave_bytes >> SS_UNIT_SHIFT;
+    bool spread =
+        ss_params.interleave_bytes != 0 && units >= ss_params.interleave_bytes >> SS_UNIT_SHIFT;
     return spread ? ss_region.nparts - 1 : os_node();
 }
 
@@ -548,8 +548,7 @@ static void part_validate(const struct ss_part *p)
                       "superslab: free run out of order");
             HAK_CHECK(ss_region.unit[end - 1].run.units == r->units || r->units == 1,
                       "superslab: free run's ends disagree");
-            HAK_CHECK(end == p->frontier ||
-                          ss_region.unit[end].run.kind != SS_KIND_FREE_RUN,
+            HAK_CHECK(end == p->frontier || ss_region.unit[end].run.kind != SS_KIND_FREE_RUN,
                       "superslab: two free runs touch"); /* S5 */
             for (size_t u = first; u < end; u++)
                 HAK_CHECK(ss_region.words[u] == SS_WORD_NONE,

@@ -89,8 +89,7 @@ static void parcel_send(struct tiny_cache *tc, struct tiny_parcel *m)
     parcel_close(m);
     if (m->first == NULL)
         return;
-    if (HAK_UNLIKELY(os_nnodes() > 1) &&
-        ss_heap_by_id(ss_word_heap(m->word))->node != tc->node) {
+    if (ss_many_nodes() && ss_heap_by_id(ss_word_heap(m->word))->node != tc->node) {
         count(&tc->far_pushes, 1);
         count(&tc->far_blocks, m->blocks);
     }
@@ -412,7 +411,7 @@ static void *remote_take_near(struct tiny_cache *tc, unsigned class, uint32_t *c
 {
     *count = remote_count(tc, class);
     void *list = remote_take(tc, class), *near = NULL, *far = NULL;
-    if (HAK_LIKELY(os_nnodes() == 1))
+    if (!ss_many_nodes())
         return list;
     for (void *next; list != NULL; list = next) {
         next = ss_next(list);

@@ -112,10 +112,10 @@ struct tiny_cache {
     uint32_t idle_mark;               /* of all bins, when last looked at */
     uint32_t idle_ticks;              /* since it changed */
     bool idle_flushed;                /* emptied since then */
-    uint32_t away;                    /* how often in a row its thread was seen on another node */
-    uint64_t away_ns;                 /* since when */
-    _Atomic uint64_t far_pushes;      /* to heaps of other nodes, */
-    _Atomic uint64_t far_blocks;      /* of so many blocks */
+    uint32_t away;               /* how often in a row its thread was seen on another node */
+    uint64_t away_ns;            /* since when */
+    _Atomic uint64_t far_pushes; /* to heaps of other nodes, */
+    _Atomic uint64_t far_blocks; /* of so many blocks */
     /* [its list's lock] Away from what the thread writes: neighbours on the list do too. */
     _Alignas(HAK_LINE) struct tiny_cache *next, *prev; /* parked list, circular */
     uint64_t parked_ns;                                /* since when; 0: not on a list */

@@ -133,7 +133,7 @@ struct tiny_cache *tiny_borrow(void)
     struct tiny_cache *tc = parked_take(node);
     if (tc == NULL)
         tc = cache_create(node);
-    if (HAK_UNLIKELY(tc == NULL) && os_nnodes() > 1)
+    if (HAK_UNLIKELY(tc == NULL) && ss_many_nodes())
         tc = parked_take(ANY_NODE);
     return tc;
 }

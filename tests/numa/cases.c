@@ -26,7 +26,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define MIB ((size_t)1 << 20)
+#define MIB      ((size_t)1 << 20)
 #define CHECK(c) ((c) ? (void)0 : failed(#c, __LINE__))
 
 static _Noreturn void failed(const char *what, int line)
@@ -149,7 +149,7 @@ static char *stats(void)
 {
     static char text[65536];
     size_t (*fn)(char *, size_t, int) =
-        (size_t (*)(char *, size_t, int))dlsym(RTLD_DEFAULT, "hak_numa_stats");
+        (size_t(*)(char *, size_t, int))dlsym(RTLD_DEFAULT, "hak_numa_stats");
     CHECK(fn != NULL && fn(text, sizeof(text), 1) < sizeof(text));
     return text;
 }
@@ -242,8 +242,8 @@ static void each_node(int argc, char **argv)
 {
     for (int i = 0; i < argc; i++) {
         struct blocks b;
-        int cpus = atoi(argv[i]), memory = strchr(argv[i], ':') ? atoi(strchr(argv[i], ':') + 1)
-                                                                : cpus;
+        int cpus = atoi(argv[i]),
+            memory = strchr(argv[i], ':') ? atoi(strchr(argv[i], ':') + 1) : cpus;
         char what[64];
         snprintf(what, sizeof(what), "threads of node %d", cpus);
         on_node(cpus, get_touched, &b);
@@ -353,7 +353,8 @@ static void bounce(void *unused)
     run_on(0);
     work(5);
     blocks_get(&after, 4 * MIB, true);
-    for (size_t i = 0; i < after.n; i++) /* runs follow the thread at once; small blocks its heap */
+    for (size_t i = 0; i < after.n;
+         i++) /* runs follow the thread at once; small blocks its heap */
         if (after.bytes[i] > 256 * 1024)
             after.bytes[i] = 0;
 }
@@ -397,7 +398,8 @@ static void full_node(int argc, char **argv)
         total += full.bytes[i];
     size_t seen;
     unsigned share = pages_on(node, &seen);
-    printf("%lu MiB asked of a node with %lu MiB free: %u.%u %% of %zu pages there, the rest elsewhere\n",
+    printf("%lu MiB asked of a node with %lu MiB free: %u.%u %% of %zu pages there, the rest "
+           "elsewhere\n",
            total >> 20, had, share / 10, share % 10, seen);
     CHECK(share < 1000 && share >= 500);
     struct blocks near;
@@ -423,7 +425,8 @@ static void policy(int argc, char **argv)
     }
     size_t seen;
     unsigned share = pages_on(1, &seen);
-    printf("spread by numactl: %u.%u %% of %zu pages on node 1\n", share / 10, share % 10, seen);
+    printf("spread by numactl: %u.%u %% of %zu pages on node 1\n", share / 10, share % 10,
+           seen);
     CHECK(share > 450 && share < 550);
 }
 

@@ -57,7 +57,7 @@ static struct said {
     int huge, made;
     const char *name;
     bool records;
-    int node; /* + 1 */
+    int node;    /* + 1 */
 } said[1 << 16]; /* [lock: last_lock] */
 static size_t nsaid;
 

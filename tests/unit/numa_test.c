@@ -25,13 +25,27 @@ UNIT_TEST(lists_are_read_as_the_kernel_writes_them)
         uint64_t low, high;
         bool good;
     } lists[] = {
-        {"", 0, 0, true},         {"\n", 0, 0, true},        {"0", 1, 0, true},
-        {"0-1,3\n", 11, 0, true}, {"63-64", 1ull << 63, 1, true}, {"127", 0, 1ull << 63, true},
-        {"1,1,0-1", 3, 0, true},  {"128", 0, 0, false},      {"1-128", 0, 0, false},
-        {"1,", 0, 0, false},      {",1", 0, 0, false},       {"2-1", 0, 0, false},
-        {"1-", 0, 0, false},      {"-1", 0, 0, false},       {"1 2", 0, 0, false},
-        {"x", 0, 0, false},       {"1x", 0, 0, false},       {"4294967296", 0, 0, false},
-        {"1--2", 0, 0, false},    {"all", 0, 0, false},      {"99999999999999999999", 0, 0, false},
+        {"", 0, 0, true},
+        {"\n", 0, 0, true},
+        {"0", 1, 0, true},
+        {"0-1,3\n", 11, 0, true},
+        {"63-64", 1ull << 63, 1, true},
+        {"127", 0, 1ull << 63, true},
+        {"1,1,0-1", 3, 0, true},
+        {"128", 0, 0, false},
+        {"1-128", 0, 0, false},
+        {"1,", 0, 0, false},
+        {",1", 0, 0, false},
+        {"2-1", 0, 0, false},
+        {"1-", 0, 0, false},
+        {"-1", 0, 0, false},
+        {"1 2", 0, 0, false},
+        {"x", 0, 0, false},
+        {"1x", 0, 0, false},
+        {"4294967296", 0, 0, false},
+        {"1--2", 0, 0, false},
+        {"all", 0, 0, false},
+        {"99999999999999999999", 0, 0, false},
     };
     for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++) {
         uint64_t bits[2] = {0, 0};
@@ -172,7 +186,9 @@ UNIT_TEST(of_more_nodes_than_there_is_room_for_the_others_use_the_nearest)
         row[0] = '\0';
         for (unsigned to = 0; to < 100; to++)
             snprintf(row + strlen(row), sizeof(row) - strlen(row), "%u ",
-                     to == id ? 10 : to == id - 60 ? 15 : 20);
+                     to == id        ? 10
+                     : to == id - 60 ? 15
+                                     : 20);
         distance(id, row);
     }
     REQUIRE(says(find(), "more nodes") && os_nnodes() == OS_NODES_MAX && os_node_places());
@@ -371,7 +387,8 @@ UNIT_TEST(each_node_has_its_part_placed_once)
         const struct ss_part *p = &ss_region.part[n];
         REQUIRE(fake_os_said(ss_unit_address(p->first)).node == (int)n);
         REQUIRE(fake_os_said(ss_unit_address(p->end - 1)).node == (int)n);
-        REQUIRE(p->end - p->first == ss_region.part[0].end && p->first % ss_region.ss_units == 0);
+        REQUIRE(p->end - p->first == ss_region.part[0].end &&
+                p->first % ss_region.ss_units == 0);
         REQUIRE(part_of(run_on(n, 5)) == n && part_of(run_on(n, 100)) == n);
         struct ss_heap *h = ss_heap_get(n);
         struct ss_chain c;
@@ -461,7 +478,8 @@ UNIT_TEST(on_one_node_nothing_is_spread)
     nodes_start(1);
     REQUIRE(ss_region.nparts == 1 && ss_region.part[0].end == ss_region.units);
     struct ss_node_stats s;
-    REQUIRE(!ss_node_stats(SS_NODE_SPREAD, &s) && ss_node_stats(0, &s) && !ss_node_stats(1, &s));
+    REQUIRE(!ss_node_stats(SS_NODE_SPREAD, &s) && ss_node_stats(0, &s) &&
+            !ss_node_stats(1, &s));
 }
 
 UNIT_TEST(each_of_64_nodes_has_a_heap_whatever_the_bound)
@@ -598,11 +616,11 @@ UNIT_TEST(a_thread_that_moved_for_good_takes_a_heap_there)
     REQUIRE(tiny_tls.self == old);
     look(1);
     struct tiny_cache *new = tiny_tls.own;
-    REQUIRE(new != old && new != NULL && tiny_tls.self == new && new->node == 1);
+    REQUIRE(new != old &&new != NULL &&tiny_tls.self == new &&new->node == 1);
     REQUIRE(old->owner == NULL && old->parked_ns != 0 && old->heap->nthreads == 0);
     REQUIRE(new->owner == &tiny_tls &&new->heap->nthreads == 1 && tiny_tls.busy == 0);
     look(3 * LOOKS);
-    REQUIRE(tiny_tls.own == new && tiny_ncaches() == 2);
+    REQUIRE(tiny_tls.own == new &&tiny_ncaches() == 2);
     fake_os_set_node(0); /* and home again: the old one waits, filled */
     look(1);
     usleep(FOR_GOOD_US);
