@@ -16,7 +16,8 @@
 
 static struct {
     unsigned n;                          /* [const] 0: not looked for, or the machine has one */
-    bool placed_by_user, refused;        /* place nothing */
+    bool placed_by_user;                 /* place nothing: so it is */
+    _Atomic bool refused;                /* nor here: the system would not have it */
     struct os_ids online, has_cpu;       /* [const] */
     struct os_ids ids[OS_NODES_MAX + 1]; /* [const] of each node; the last: of all */
     struct os_ids allowed; /* when last looked at; its one reader is os_numa_follow */
