@@ -196,8 +196,10 @@ static unsigned node_of_all(const struct os_ids *all, bool may_make, unsigned ot
     return numa.n++;
 }
 
-static void homes_set(const char *root, const struct os_ids *allowed, bool may_make)
+/* Returns whether there are threads that may run where they have no node of their own. */
+static bool homes_set(const char *root, const struct os_ids *allowed, bool may_make)
 {
+    bool strangers = false;
     unsigned singles = numa.n;
     for (unsigned id = 0; id < OS_NODE_IDS; id++) {
         struct os_ids all = {{0}};
@@ -210,10 +212,12 @@ static void homes_set(const char *root, const struct os_ids *allowed, bool may_m
         if (home == singles && os_ids_has(&numa.online, id) && os_ids_has(&numa.has_cpu, id)) {
             home = nearest(root, id, singles, allowed, &all);
             home = home < singles ? node_of_all(&all, may_make, home) : numa.n;
+            strangers = true;
         }
         if (home < numa.n)
             home_set(id, home);
     }
+    return strangers;
 }
 
 bool os_numa_follow(const char *root)
@@ -222,7 +226,7 @@ bool os_numa_follow(const char *root)
     if (numa.n <= 1 || os_mempolicy_allowed(&now) != 0 || ids_equal(&now, &numa.allowed))
         return false;
     numa.allowed = now;
-    homes_set(root, &now, false);
+    (void)homes_set(root, &now, false);
     return true;
 }
 
@@ -250,8 +254,8 @@ static struct os_ids allowed_read(const char *root)
     return ids;
 }
 
-/* Those of `usable` become nodes, as many as there is room for. */
-static void nodes_set(const char *root, const struct os_ids *usable)
+/* Those of `usable` become nodes, as many as there is room for. Returns as homes_set does. */
+static bool nodes_set(const char *root, const struct os_ids *usable)
 {
     for (unsigned id = 0; id < OS_NODE_IDS && numa.n < OS_NODES_MAX; id++) {
         if (os_ids_has(usable, id))
@@ -259,7 +263,7 @@ static void nodes_set(const char *root, const struct os_ids *usable)
     }
     numa.ids[OS_NODES_ALL] = *usable;
     numa.allowed = *usable;
-    homes_set(root, usable, true);
+    return homes_set(root, usable, true);
 }
 
 /* Narrow what may be used to what is there and has memory. false: /sys does not tell. A process that
@@ -322,13 +326,15 @@ const char *os_numa_init(const char *root, const struct os_ids *wanted, bool *wa
         ids_and(&usable, wanted);
     if (os_address_limit() != UINT64_MAX)
         return "addresses are rationed (RLIMIT_AS); one node is used";
-    nodes_set(root, &usable);
+    bool strangers = nodes_set(root, &usable);
     if (numa.refused)
         return "the system refuses to place memory; it is where it is touched first";
     if (numa.placed_by_user)
         return "the process has a memory policy of its own; nothing is placed";
     if (os_ids_count(&usable) > OS_NODES_MAX)
-        return "more nodes than it tells apart; threads on the others use the nearest";
+        return "more than it tells apart; threads on the others use the nearest";
+    if (strangers)
+        return "others have CPUs, but no memory to be used; their threads use the nearest";
     return NULL;
 }
 

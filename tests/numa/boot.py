@@ -41,7 +41,8 @@ def two_nodes():
     under = "LD_PRELOAD=/libhakmem.so /numactl {} /cases policy {}"
     return Machine([NODE_MIB, NODE_MIB], [2, 2], {(0, 1): 20}, [
         f"{hak} each_node 0 1",
-        f"HAKMEM_NUMA=on {hak} first_touch",
+        f"HAKMEM_NUMA=on {hak} first_touch 0",
+        f"HAKMEM_NUMA=off {hak} first_touch 1",
         f"{hak} producer_consumer",
         f"{hak} migrated_thread",
         f"{hak} bouncing_thread",
@@ -68,7 +69,8 @@ def four_nodes():
     hak = "LD_PRELOAD=/libhakmem.so /cases"
     return Machine([128, 128, 0, 128], [1, 1, 1, 0],
                    {(0, 1): 25, (0, 2): 40, (0, 3): 30, (1, 2): 15, (1, 3): 20, (2, 3): 30}, [
-        f"{hak} each_node 0 1 2:1",
+        f"HAKMEM_LOG=info {hak} each_node 0 1 2:1 # their threads use the nearest",
+        f"HAKMEM_NUMA_NODES=2,7 {hak} each_node 0 1 2:1 # HAKMEM_NUMA_NODES='2,7': expected nodes",
         f"HAKMEM_NUMA_NODES=0,3 {hak} each_node 0 1:3 2:3",
         f"{hak} producer_consumer",
         f"{hak} full_node 1",
