@@ -12,7 +12,7 @@
 struct hak_counts {
     uint64_t used_bytes, cached_bytes, held_bytes, limit_soft, limit_hard;
     struct ss_held_stats held;
-    uint64_t blocks, block_bytes, slab_dirty_bytes;
+    uint64_t blocks, block_bytes, slab_dirty_bytes, hole_bytes;
     uint64_t heaps, caches, slabs, superslabs;
     uint64_t refills, flushes, remote_takes;
     struct ss_region_stats region;

@@ -25,6 +25,7 @@ static void heap_counts(struct hak_counts *c)
         c->flushes += copy.flushes;
         c->remote_takes += copy.remote_takes;
         c->slab_dirty_bytes += copy.dirty_bytes;
+        c->hole_bytes += copy.hole_bytes;
         for (unsigned class = 0; class < SS_NCLASS; class ++) {
             c->blocks += copy.out[class];
             c->block_bytes += copy.out[class] * ss_classes[class].size;
@@ -86,6 +87,7 @@ static const struct row rows[] = {
     ROW(region.committed_bytes, "committed", "of them readable and writable", true),
     ROW(region.dirty_bytes, "dirty_runs", "free runs not yet returned", true),
     ROW(slab_dirty_bytes, "dirty_slabs", "free slabs not yet returned", true),
+    ROW(hole_bytes, "holes", "pages of slabs in use that were returned", true),
     ROW(superslabs, "superslabs", "superslabs in use", false),
     ROW(region.pooled_superslabs, "superslabs_pooled", "empty superslabs kept", false),
     ROW(region.grown, "superslabs_made", "superslabs taken from the region", false),

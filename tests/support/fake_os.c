@@ -239,6 +239,13 @@ void fake_os_set_place_error(int error)
     claim.place_error = error;
 }
 
+static _Thread_local unsigned own_node; /* + 1 */
+
+void fake_os_set_own_node(unsigned node)
+{
+    own_node = node + 1;
+}
+
 void fake_os_set_environ(const char *const *env)
 {
     claim.env = env;
@@ -327,6 +334,8 @@ WRAP(unsigned, os_nnodes, void)
 
 WRAP(unsigned, os_node, void)
 {
+    if (own_node != 0)
+        return own_node - 1;
     return claim.nnodes != 0 ? claim.node : __real_os_node();
 }
 

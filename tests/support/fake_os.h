@@ -80,6 +80,7 @@ void fake_os_set_resident_percent(unsigned percent); /* of any memory; else the 
 void fake_os_set_commit_counts(bool yes);            /* else the truth */
 void fake_os_set_nnodes(unsigned n);
 void fake_os_set_node(unsigned node);
+void fake_os_set_own_node(unsigned node); /* the calling thread's, whatever others' is */
 /* What the kernel says of nodes, beside files: the ids this process may use, or an error to each question;
  * its memory policy (enum os_mempolicy, none at first) with ids; the id of the node that threads run
  * on, 0 at first; the error that placing meets. */
