@@ -11,9 +11,17 @@
 
 enum { AUTO, OFF, ON };
 enum { LOCAL, INTERLEAVE };
-enum {
-    INTERLEAVE_BYTES = 2 * 1024 * 1024
-}; /* a huge page; less is not worth a node's distance */
+enum { INTERLEAVE_BYTES = 2 * 1024 * 1024 }; /* a huge page */
+
+static void nodes_tell(const char *why)
+{
+    bool wanting = hak_opt.numa == ON && !os_node_places();
+    if (wanting && why == NULL)
+        why = "there are no more that this process may use";
+    if (why != NULL || os_nnodes() > 1)
+        hak_log(wanting ? HAK_LOG_WARN : HAK_LOG_INFO, "numa: nodes: %u%s%s", os_nnodes(),
+                why != NULL ? "; " : "", why != NULL ? why : "");
+}
 
 void numa_init(void)
 {
@@ -23,22 +31,16 @@ void numa_init(void)
     if (hak_opt.numa == OFF)
         return;
     if (list != NULL)
-        (void)hak_list_parse(list, ids.word, OS_NODE_IDS); /* which it is: hak_opt has looked */
+        (void)hak_list_parse(list, ids.word, OS_NODE_IDS); /* hak_opt has seen that it is one */
     const char *why = os_numa_init("", list != NULL ? &ids : NULL, &bad);
     if (bad)
-        hak_log(
-            HAK_LOG_WARN,
-            "option: HAKMEM_NUMA_NODES='%s': expected nodes that this process may use and that "
-            "have memory; using all of those",
-            list);
-    if (why != NULL || hak_opt.numa == ON)
-        hak_log(hak_opt.numa == ON && !os_node_places() ? HAK_LOG_WARN : HAK_LOG_INFO,
-                "numa: nodes: %u%s%s", os_nnodes(), why != NULL ? "; " : "",
-                why != NULL ? why : "");
-    else if (os_nnodes() > 1)
-        hak_log(HAK_LOG_INFO, "numa: nodes: %u", os_nnodes());
-    ss_params.interleave_bytes =
-        hak_opt.numa_large == INTERLEAVE && os_node_places() ? INTERLEAVE_BYTES : 0;
+        hak_log(HAK_LOG_WARN,
+                "option: HAKMEM_NUMA_NODES='%s': expected nodes with memory that this process "
+                "may use; using all of those",
+                list);
+    nodes_tell(why);
+    if (hak_opt.numa_large == INTERLEAVE && os_node_places())
+        ss_params.interleave_bytes = INTERLEAVE_BYTES;
 }
 
 void numa_tick(void)

@@ -12,6 +12,7 @@
 #include "base/hak_list.h"
 #include "hakmem.h"
 #include "large/large.h"
+#include "policy/policy_internal.h"
 #include "support/fake_root.h"
 #include "tiny/tiny.h"
 #include "unit.h"
@@ -683,6 +684,55 @@ UNIT_TEST(what_goes_to_another_node_is_counted)
     tiny_leave();
 }
 
+/* ---- Options. ---- */
+
+static void start_with(const char *setting)
+{
+    const char *env[] = {setting, NULL};
+    given("0-1", "0-1", "0-1");
+    fake_os_set_root(root);
+    fake_os_set_environ(env);
+    char *p = hak_malloc(3 * MIB);
+    REQUIRE(p != NULL);
+    hak_free(p);
+}
+
+UNIT_TEST(by_default_there_is_a_part_a_node)
+{
+    start_with("HAKMEM_LOG=error");
+    REQUIRE(os_nnodes() == 2 && ss_region.nparts == 2 && fake_os_calls(FAKE_OS_PLACE) == 2);
+    REQUIRE(ss_map.many_nodes);
+}
+
+UNIT_TEST(switched_off_nothing_is_asked)
+{
+    start_with("HAKMEM_NUMA=off");
+    REQUIRE(os_nnodes() == 1 && ss_region.nparts == 1 && fake_os_calls(FAKE_OS_PLACE) == 0);
+    REQUIRE(!ss_map.many_nodes && fake_os_calls(FAKE_OS_FILE) == 0);
+}
+
+UNIT_TEST(an_option_spreads_what_is_large)
+{
+    start_with("HAKMEM_NUMA_LARGE=interleave");
+    REQUIRE(ss_region.nparts == 3 && fake_os_calls(FAKE_OS_PLACE) == 3);
+    REQUIRE(ss_region.part[2].frontier > ss_region.part[2].first);
+}
+
+UNIT_TEST(an_option_says_which_nodes)
+{
+    start_with("HAKMEM_NUMA_NODES=1,9");
+    REQUIRE(os_nnodes() == 1 && ids_are(0, "1") && fake_os_calls(FAKE_OS_PLACE) == 1);
+}
+
+UNIT_TEST(a_tick_looks_whether_other_nodes_may_be_used)
+{
+    start_with("HAKMEM_BATCH_BG=0");
+    REQUIRE(home(1) == 1);
+    fake_os_set_numa("0", 0);
+    numa_tick();
+    REQUIRE(home(1) == 0);
+}
+
 /* ---- What is said. ---- */
 
 static size_t number(const char *text, const char *key, unsigned nth)
@@ -776,6 +826,11 @@ int main(void)
         cmocka_unit_test(without_memory_for_another_cache_a_thread_keeps_its_own),
         cmocka_unit_test(a_thread_without_a_cache_follows_nothing),
         cmocka_unit_test(what_goes_to_another_node_is_counted),
+        cmocka_unit_test(by_default_there_is_a_part_a_node),
+        cmocka_unit_test(switched_off_nothing_is_asked),
+        cmocka_unit_test(an_option_spreads_what_is_large),
+        cmocka_unit_test(an_option_says_which_nodes),
+        cmocka_unit_test(a_tick_looks_whether_other_nodes_may_be_used),
         cmocka_unit_test(statistics_have_a_row_for_each_node),
     };
     return cmocka_run_group_tests_name("NUMA", tests, make, clean);
