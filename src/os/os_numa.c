@@ -304,6 +304,8 @@ static const char *policy_respect(struct os_ids *usable)
 const char *os_numa_init(const char *root, const struct os_ids *wanted, bool *wanted_bad)
 {
     struct os_ids usable = {{0}};
+    if (numa.n > 0) /* a start that comes again */
+        memset(&numa, 0, sizeof(numa));
     *wanted_bad = false;
     int e = os_mempolicy_allowed(&usable);
     if (e == EPERM || e == EACCES)

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/hak_list.h"
+#include "base/hak_opt.h"
 #include "hakmem.h"
 #include "large/large.h"
 #include "policy/policy_internal.h"
@@ -691,7 +692,7 @@ static void start_with(const char *setting)
     const char *env[] = {setting, NULL};
     given("0-1", "0-1", "0-1");
     fake_os_set_root(root);
-    fake_os_set_environ(env);
+    hak_opt_load(env); /* the start before main, which came to nothing, has read the real one */
     char *p = hak_malloc(3 * MIB);
     REQUIRE(p != NULL);
     hak_free(p);
