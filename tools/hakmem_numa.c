@@ -80,6 +80,7 @@ static size_t view_offset(const char *path)
 /* ---- What is to be seen. ---- */
 
 static struct ss_region region;
+static struct ss_part parts[SS_PARTS_MAX];
 static struct ss_class classes[SS_NCLASS];
 static struct os_ids ids[OS_NODES_MAX + 1];
 static struct heap {
@@ -106,6 +107,7 @@ static bool records_read(pid_t pid, const struct ss_view *v)
     static struct ss_heap *heaps[SS_HEAPS_MAX];
     if (!peek(pid, v->region, &region, sizeof(region)) || region.nparts > SS_PARTS_MAX ||
         region.nnodes > region.nparts ||
+        !peek(pid, region.part, parts, region.nparts * sizeof(parts[0])) ||
         !peek(pid, region.node_ids, ids, region.nnodes * sizeof(ids[0])) ||
         !peek(pid, v->classes, classes, sizeof(classes)) ||
         !peek(pid, (const void *)(uintptr_t)v->nheaps, &nheaps, sizeof(nheaps)) ||
@@ -123,7 +125,7 @@ static bool pages_look(pid_t pid, unsigned part, struct os_where *out)
     enum { MOST = 65536 };
     static void *page[MOST];
     static int status[MOST];
-    const struct ss_part *p = &region.part[part];
+    const struct ss_part *p = &parts[part];
     size_t bytes = (p->frontier - p->first) << SS_UNIT_SHIFT, size = (size_t)getpagesize();
     size_t stride = (bytes / size + MOST - 1) / MOST, n = 0;
     bool any = os_ids_count(&ids[part]) == 0 || part == region.nnodes;
@@ -166,7 +168,7 @@ static int part_show(pid_t pid, unsigned part)
 {
     char name[64];
     struct os_where pages;
-    const struct ss_part *p = &region.part[part];
+    const struct ss_part *p = &parts[part];
     name_write(name, sizeof(name), part);
     fprintf(stderr, "%-8s %10.1f %12.1f", name, mib(of_node[part].block_bytes + p->run_bytes),
             mib(of_node[part].dirty_bytes + (p->dirty.units << SS_UNIT_SHIFT)));

@@ -14,37 +14,39 @@
 #include "base/hak_list.h"
 #include "base/hak_log.h"
 
-static struct {
-    unsigned n;                          /* [const] 0: not looked for, or the machine has one */
-    bool placed_by_user;                 /* place nothing: so it is */
-    _Atomic bool refused;                /* nor here: the system would not have it */
+static struct nodes {
+    unsigned n;                          /* [const] */
     struct os_ids online, has_cpu;       /* [const] */
     struct os_ids ids[OS_NODES_MAX + 1]; /* [const] of each node; the last: of all */
     struct os_ids allowed; /* when last looked at; its one reader is os_numa_follow */
     _Atomic uint8_t home[OS_NODE_IDS]; /* id -> node */
-} numa;
+} * numa; /* [const] NULL where the machine has one node: such a start does not touch so much */
+
+static bool placed_by_user;  /* [const] nothing is placed: so it is, */
+static _Atomic bool refused; /* or the system would not have it */
 
 unsigned os_nnodes(void)
 {
-    return HAK_MAX(numa.n, 1u);
+    return numa != NULL && numa->n > 0 ? numa->n : 1;
 }
 
 unsigned os_node(void)
 {
     unsigned id;
-    if (HAK_LIKELY(numa.n <= 1) || !os_node_id(&id) || id >= OS_NODE_IDS)
+    if (os_nnodes() == 1 || !os_node_id(&id) || id >= OS_NODE_IDS)
         return 0;
-    return atomic_load_explicit(&numa.home[id], memory_order_relaxed);
+    return atomic_load_explicit(&numa->home[id], memory_order_relaxed);
 }
 
 const struct os_ids *os_node_ids(unsigned node)
 {
-    return &numa.ids[node];
+    static const struct os_ids none;
+    return numa != NULL ? &numa->ids[node] : &none;
 }
 
 bool os_node_places(void)
 {
-    return numa.n > 0 && !numa.placed_by_user && !numa.refused;
+    return numa != NULL && numa->n > 0 && !placed_by_user && !refused;
 }
 
 /* ---- Sets. ---- */
@@ -106,7 +108,7 @@ static bool row_line(void *arg, char *line)
     const char *s = line;
     for (unsigned id = 0; id < OS_NODE_IDS; id++) {
         unsigned distance = 0;
-        if (!os_ids_has(&numa.online, id))
+        if (!os_ids_has(&numa->online, id))
             continue;
         while (*s == ' ')
             s++;
@@ -133,7 +135,7 @@ static unsigned row_to_node(const struct row *row, unsigned node, const struct o
     unsigned least = 0;
     for (unsigned id = 0; id < OS_NODE_IDS; id++) {
         unsigned d = row->to[id];
-        if (d != 0 && os_ids_has(&numa.ids[node], id) && os_ids_has(within, id) &&
+        if (d != 0 && os_ids_has(&numa->ids[node], id) && os_ids_has(within, id) &&
             (least == 0 || d < least))
             least = d;
     }
@@ -143,11 +145,11 @@ static unsigned row_to_node(const struct row *row, unsigned node, const struct o
 unsigned os_node_distance(const char *root, unsigned from, unsigned to)
 {
     struct row row;
-    for (unsigned id = 0; id < OS_NODE_IDS && numa.n > 0; id++) {
-        if (!os_ids_has(&numa.ids[from], id))
+    for (unsigned id = 0; numa != NULL && id < OS_NODE_IDS; id++) {
+        if (!os_ids_has(&numa->ids[from], id))
             continue;
         row_read(root, id, &row);
-        return row_to_node(&row, to, &numa.ids[to]);
+        return row_to_node(&row, to, &numa->ids[to]);
     }
     return from == to ? 10 : 0;
 }
@@ -163,7 +165,7 @@ static unsigned nearest(const char *root, unsigned id, unsigned n, const struct 
     unsigned first = n, least = 256;
     row_read(root, id, &row);
     for (unsigned node = 0; node < n; node++) {
-        if (!ids_meet(&numa.ids[node], allowed))
+        if (!ids_meet(&numa->ids[node], allowed))
             continue;
         unsigned d = row_to_node(&row, node, allowed);
         d = d != 0 ? d : 255; /* not known: far */
@@ -173,48 +175,49 @@ static unsigned nearest(const char *root, unsigned id, unsigned n, const struct 
             *all = (struct os_ids){{0}};
         }
         if (d == least)
-            ids_or(all, &numa.ids[node]);
+            ids_or(all, &numa->ids[node]);
     }
     return first;
 }
 
 static void home_set(unsigned id, unsigned node)
 {
-    atomic_store_explicit(&numa.home[id], (uint8_t)node, memory_order_relaxed);
+    atomic_store_explicit(&numa->home[id], (uint8_t)node, memory_order_relaxed);
 }
 
 /* The node that is all of these together, or is made so; or otherwise. */
 static unsigned node_of_all(const struct os_ids *all, bool may_make, unsigned otherwise)
 {
-    for (unsigned node = 0; node < numa.n; node++) {
-        if (ids_equal(&numa.ids[node], all))
+    for (unsigned node = 0; node < numa->n; node++) {
+        if (ids_equal(&numa->ids[node], all))
             return node;
     }
-    if (!may_make || numa.n == OS_NODES_MAX)
+    if (!may_make || numa->n == OS_NODES_MAX)
         return otherwise;
-    numa.ids[numa.n] = *all;
-    return numa.n++;
+    numa->ids[numa->n] = *all;
+    return numa->n++;
 }
 
 /* Returns whether there are threads that may run where they have no node of their own. */
 static bool homes_set(const char *root, const struct os_ids *allowed, bool may_make)
 {
     bool strangers = false;
-    unsigned singles = numa.n;
+    unsigned singles = numa->n;
     for (unsigned id = 0; id < OS_NODE_IDS; id++) {
         struct os_ids all = {{0}};
         unsigned home = singles;
         for (unsigned node = 0; node < singles && home == singles; node++) {
-            if (os_ids_has(&numa.ids[node], id) && os_ids_count(&numa.ids[node]) == 1 &&
+            if (os_ids_has(&numa->ids[node], id) && os_ids_count(&numa->ids[node]) == 1 &&
                 os_ids_has(allowed, id))
                 home = node;
         }
-        if (home == singles && os_ids_has(&numa.online, id) && os_ids_has(&numa.has_cpu, id)) {
+        if (home == singles && os_ids_has(&numa->online, id) &&
+            os_ids_has(&numa->has_cpu, id)) {
             home = nearest(root, id, singles, allowed, &all);
-            home = home < singles ? node_of_all(&all, may_make, home) : numa.n;
+            home = home < singles ? node_of_all(&all, may_make, home) : numa->n;
             strangers = true;
         }
-        if (home < numa.n)
+        if (home < numa->n)
             home_set(id, home);
     }
     return strangers;
@@ -223,9 +226,9 @@ static bool homes_set(const char *root, const struct os_ids *allowed, bool may_m
 bool os_numa_follow(const char *root)
 {
     struct os_ids now = {{0}};
-    if (numa.n <= 1 || os_mempolicy_allowed(&now) != 0 || ids_equal(&now, &numa.allowed))
+    if (os_nnodes() == 1 || os_mempolicy_allowed(&now) != 0 || ids_equal(&now, &numa->allowed))
         return false;
-    numa.allowed = now;
+    numa->allowed = now;
     (void)homes_set(root, &now, false);
     return true;
 }
@@ -257,12 +260,12 @@ static struct os_ids allowed_read(const char *root)
 /* Those of `usable` become nodes, as many as there is room for. Returns as homes_set does. */
 static bool nodes_set(const char *root, const struct os_ids *usable)
 {
-    for (unsigned id = 0; id < OS_NODE_IDS && numa.n < OS_NODES_MAX; id++) {
+    for (unsigned id = 0; id < OS_NODE_IDS && numa->n < OS_NODES_MAX; id++) {
         if (os_ids_has(usable, id))
-            os_ids_add(&numa.ids[numa.n++], id);
+            os_ids_add(&numa->ids[numa->n++], id);
     }
-    numa.ids[OS_NODES_ALL] = *usable;
-    numa.allowed = *usable;
+    numa->ids[OS_NODES_ALL] = *usable;
+    numa->allowed = *usable;
     return homes_set(root, usable, true);
 }
 
@@ -270,15 +273,15 @@ static bool nodes_set(const char *root, const struct os_ids *usable)
  * starts pays for each file. */
 static bool usable_narrow(const char *root, struct os_ids *usable)
 {
-    numa.online = numa.has_cpu = file_ids(root, "online");
+    numa->online = numa->has_cpu = file_ids(root, "online");
     struct os_ids memory = file_ids(root, "has_memory");
     if (os_ids_count(&memory) == 0)
         memory =
             file_ids(root, "has_normal_memory"); /* before 3.8, or where there is no other */
-    ids_and(usable, &numa.online);
+    ids_and(usable, &numa->online);
     ids_and(usable, &memory);
-    if (!ids_equal(usable, &numa.online)) /* else all have a node of their own */
-        numa.has_cpu = file_ids(root, "has_cpu");
+    if (!ids_equal(usable, &numa->online)) /* else all have a node of their own */
+        numa->has_cpu = file_ids(root, "has_cpu");
     return os_ids_count(&memory) > 0;
 }
 
@@ -290,10 +293,10 @@ static const char *policy_respect(struct os_ids *usable)
     struct os_ids of = {{0}};
     int e = os_mempolicy_get(&mode, &of);
     if (e != 0) {
-        numa.refused = true;
+        refused = true;
         return NULL;
     }
-    numa.placed_by_user = mode != OS_MEMPOLICY_NONE;
+    placed_by_user = mode != OS_MEMPOLICY_NONE;
     if (mode == OS_MEMPOLICY_ELSEWHERE)
         return "the process has a memory policy of its own; nothing is placed";
     if (mode == OS_MEMPOLICY_NEAR)
@@ -301,11 +304,20 @@ static const char *policy_respect(struct os_ids *usable)
     return NULL;
 }
 
+/* Nothing is known of nodes yet, though a start may come again. */
+static bool nodes_make(void)
+{
+    size_t bytes = HAK_ALIGN_UP(sizeof(*numa), os_page_size());
+    if (numa == NULL)
+        numa = os_map(bytes, os_page_size());
+    else
+        memset(numa, 0, sizeof(*numa));
+    return numa != NULL;
+}
+
 const char *os_numa_init(const char *root, const struct os_ids *wanted, bool *wanted_bad)
 {
     struct os_ids usable = {{0}};
-    if (numa.n > 0) /* a start that comes again */
-        memset(&numa, 0, sizeof(numa));
     *wanted_bad = false;
     int e = os_mempolicy_allowed(&usable);
     if (e == EPERM || e == EACCES)
@@ -317,7 +329,9 @@ const char *os_numa_init(const char *root, const struct os_ids *wanted, bool *wa
     *wanted_bad = wanted != NULL && !ids_meet(&usable, wanted);
     if (os_ids_count(&usable) <= 1)
         return NULL;
-    numa.refused = e != 0;
+    if (!nodes_make())
+        return "no memory to tell nodes apart; one is used";
+    refused = e != 0;
     const char *policy = policy_respect(&usable);
     if (policy != NULL)
         return policy;
@@ -329,9 +343,9 @@ const char *os_numa_init(const char *root, const struct os_ids *wanted, bool *wa
     if (os_address_limit() != UINT64_MAX)
         return "addresses are rationed (RLIMIT_AS); one node is used";
     bool strangers = nodes_set(root, &usable);
-    if (numa.refused)
+    if (refused)
         return "the system refuses to place memory; it is where it is touched first";
-    if (numa.placed_by_user)
+    if (placed_by_user)
         return "the process has a memory policy of its own; nothing is placed";
     if (os_ids_count(&usable) > OS_NODES_MAX)
         return "more than it tells apart; threads on the others use the nearest";
@@ -344,7 +358,7 @@ void os_node_place(void *addr, size_t bytes, unsigned node)
 {
     if (!os_node_places())
         return;
-    struct os_ids ids = numa.ids[node];
+    struct os_ids ids = numa->ids[node];
     bool all = node == OS_NODES_ALL;
     enum os_mempolicy mode = all ? OS_MEMPOLICY_ELSEWHERE : OS_MEMPOLICY_NEAR;
     int e = os_mempolicy_set(addr, bytes, mode, &ids);
@@ -357,7 +371,7 @@ void os_node_place(void *addr, size_t bytes, unsigned node)
     }
     if (e == 0)
         return;
-    numa.refused = true;
+    refused = true;
     hak_log(
         HAK_LOG_INFO,
         "numa: the system refuses to place memory (error %d); it is where it is touched first",

@@ -28,14 +28,16 @@
  *   S4  a superslab is on its heap's list exactly while it has a free unit; of those that have none
  *       some wait on another, to be looked at for a huge page (ss_huge.c).
  *   S5  two free runs never touch.
- *   S6  a heap's dirty units are the set bits of its superslabs' dirty words; the region's are
- *       the sum over free runs and pooled superslabs.
+ *   S6  a heap's dirty units are the set bits of its superslabs' dirty words; those of a part
+ *       of the region are the sum over its free runs and pooled superslabs.
  *   S7  units on their way to the system belong to nobody: neither free nor in a slab or run.
  *   S8  what is held is the sum of all units in slabs and runs, dirty units (S6), units on their way
  *       (S7), the tables as far as they are committed, records, and what large has mapped. Nothing
  *       else of hakmem's was ever touched, so no more than that is resident. Less the holes (S9).
  *   S9  a hole is a page of a slab that has gone back to the system. Blocks below carved that touch one
  *       are ngone in number and in no list; no block touches two holes with another page between.
+ *   S10 a node has a part of the region. Its free runs, pool and frontier are there, and its heaps'
+ *       superslabs, unless no addresses were left in it.
  *
  * Concurrency: a heap's lock guards its lists and all its slabs; ss_region.lock guards runs,
  * the frontier and the pools of empty superslabs. Order: heap before region. Remote-free queues

@@ -70,6 +70,12 @@ struct ss_superslab {
 /* A node's part of the region: what is cut here is placed there, and comes free here. All of it, but
  * for the constants: [region lock]. */
 enum { SS_RUN_BINS = 128, SS_PARTS_MAX = SS_NODES_MAX + 1 };
+
+/* A committed piece of the tables, offsets from their base. */
+struct ss_extent {
+    size_t low, high;
+};
+
 struct ss_part {
     size_t first, end; /* [const] units */
     size_t committed;  /* units before it, from first on, are readable and writable */
@@ -82,6 +88,10 @@ struct ss_part {
     size_t free_units;       /* in free runs */
     _Atomic unsigned nheaps; /* of the node */
     struct ss_ledger dirty;  /* S6 */
+    /* Of the tables, what speaks of these units, up to `recorded`. Of the first part superslabs and
+     * words are one extent. */
+    struct ss_extent superslabs, words, records;
+    size_t recorded;
     uint64_t bins_used[SS_RUN_BINS / 64];
     struct ss_run *bins[SS_RUN_BINS]; /* free runs */
 };
@@ -108,7 +118,7 @@ struct ss_region {
     unsigned nparts;       /* one a node, and one for what is spread over all (ss_params) */
     unsigned nnodes;
     const struct os_ids *node_ids; /* by node */
-    struct ss_part part[SS_PARTS_MAX];
+    struct ss_part *part;          /* [const] */
 };
 extern struct ss_region ss_region;
 

@@ -35,18 +35,6 @@ struct ss_region ss_region;
 enum { FIRST_STEP = 2 * MIB / SS_UNIT };
 enum { ALIGN = SS_RUN_ALIGN_MAX }; /* of the base: the largest superslab, and a huge page */
 
-/* A committed piece of the tables, offsets from plan.base. */
-struct extent {
-    size_t low, high;
-};
-
-/* What of the tables speaks of one part of the region. Of the first, superslabs and words are one
- * extent. */
-struct tables {
-    struct extent superslabs, words, units;
-    size_t upto; /* unit */
-};
-
 static struct {
     char *base;
     size_t bytes;
@@ -55,7 +43,6 @@ static struct {
     bool asked, sparing; /* what is committed counts, touched or not: known once it was asked */
     bool named;          /* for /proc/PID/maps */
     size_t step;         /* units reserved at a time where rationed */
-    struct tables tables[SS_PARTS_MAX];
 } plan;
 
 static const char window_name[] = "hakmem";
@@ -77,6 +64,20 @@ static size_t table_step(void)
     return HAK_MAX(os_page_size(), (size_t)SS_UNIT);
 }
 
+static void part_tables_plan(struct ss_part *p, size_t middle, size_t step)
+{
+    size_t end =
+        plan.superslabs_end - p->first / ss_region.ss_units * sizeof(struct ss_superslab);
+    size_t high = p->first == 0 ? middle : HAK_ALIGN_UP(end, step);
+    size_t words =
+        p->first == 0 ? middle : (plan.words + p->first * sizeof(uint32_t)) & ~(step - 1);
+    size_t records = (plan.units + p->first * sizeof(union ss_unit)) & ~(step - 1);
+    p->superslabs = (struct ss_extent){high, high};
+    p->words = (struct ss_extent){words, words};
+    p->records = (struct ss_extent){records, records};
+    p->recorded = p->first;
+}
+
 static void tables_plan(size_t units)
 {
     size_t step = table_step();
@@ -86,16 +87,26 @@ static void tables_plan(size_t units)
     plan.words = plan.meta_end = middle + step;
     plan.units = plan.words + HAK_ALIGN_UP((units + 1) * sizeof(uint32_t), HAK_LINE);
     plan.bytes = HAK_ALIGN_UP(plan.units + units * sizeof(union ss_unit), step);
-    for (unsigned i = 0; i < ss_region.nparts; i++) {
-        size_t first = ss_region.part[i].first;
-        size_t end =
-            plan.superslabs_end - first / ss_region.ss_units * sizeof(struct ss_superslab);
-        size_t high = i == 0 ? middle : HAK_ALIGN_UP(end, step);
-        size_t words = i == 0 ? middle : (plan.words + first * sizeof(uint32_t)) & ~(step - 1);
-        size_t records = (plan.units + first * sizeof(union ss_unit)) & ~(step - 1);
-        plan.tables[i] =
-            (struct tables){{high, high}, {words, words}, {records, records}, first};
+    for (unsigned i = 0; i < ss_region.nparts; i++)
+        part_tables_plan(&ss_region.part[i], middle, step);
+}
+
+/* The records of the parts; of one, next to what else a start writes to. */
+static bool parts_make(void)
+{
+    static struct ss_part one;
+    unsigned n = os_nnodes() + (os_nnodes() > 1 && ss_params.interleave_bytes != 0);
+    ss_region.nnodes = os_nnodes();
+    ss_region.node_ids = os_node_ids(0);
+    if (n != ss_region.nparts) { /* else a start that comes again */
+        size_t bytes = HAK_ALIGN_UP(n * sizeof(one), os_page_size());
+        struct ss_part *part = n == 1 ? &one : os_map(bytes, os_page_size());
+        if (part == NULL)
+            return false;
+        ss_region.part = part;
+        ss_region.nparts = n;
     }
+    return true;
 }
 
 /* Parts have one size, a power of two: so many there is room for. */
@@ -148,7 +159,7 @@ static bool window_reserve(size_t bytes)
 }
 
 /* Widen a piece to hold [low, high): one call where it grows at one end, or is new. */
-static bool extent_commit(struct extent *e, size_t low, size_t high)
+static bool extent_commit(struct ss_extent *e, size_t low, size_t high)
 {
     size_t step = table_step();
     low = HAK_MIN(low & ~(step - 1), e->low);
@@ -162,32 +173,31 @@ static bool extent_commit(struct extent *e, size_t low, size_t high)
         ss_held_give(more);
         return false;
     }
-    *e = (struct extent){low, high};
+    *e = (struct ss_extent){low, high};
     return true;
 }
 
-static bool tables_commit(const struct ss_part *p, size_t upto)
+static bool tables_commit(struct ss_part *p, size_t upto)
 {
-    struct tables *t = &plan.tables[p - ss_region.part];
-    if (upto <= t->upto)
+    if (upto <= p->recorded)
         return true;
     size_t low =
         plan.superslabs_end - (upto / ss_region.ss_units + 1) * sizeof(struct ss_superslab);
     size_t high = plan.words + upto * sizeof(uint32_t);
     if (p->first > 0) {
-        if (!extent_commit(&t->superslabs, low, t->superslabs.high))
+        if (!extent_commit(&p->superslabs, low, p->superslabs.high))
             return false;
         low = plan.words + p->first * sizeof(uint32_t);
     }
-    if (!extent_commit(&t->words, low, high) ||
-        !extent_commit(&t->units, plan.units + p->first * sizeof(union ss_unit),
+    if (!extent_commit(&p->words, low, high) ||
+        !extent_commit(&p->records, plan.units + p->first * sizeof(union ss_unit),
                        plan.units + upto * sizeof(union ss_unit)))
         return false;
-    t->upto = upto;
+    p->recorded = upto;
     return true;
 }
 
-static size_t extent_bytes(const struct extent *e)
+static size_t extent_bytes(const struct ss_extent *e)
 {
     return e->high - e->low;
 }
@@ -195,9 +205,11 @@ static size_t extent_bytes(const struct extent *e)
 size_t ss_tables_bytes(void)
 {
     size_t bytes = 0;
-    for (unsigned i = 0; i < ss_region.nparts; i++)
-        bytes += extent_bytes(&plan.tables[i].superslabs) +
-                 extent_bytes(&plan.tables[i].words) + extent_bytes(&plan.tables[i].units);
+    for (unsigned i = 0; i < ss_region.nparts; i++) {
+        const struct ss_part *p = &ss_region.part[i];
+        bytes +=
+            extent_bytes(&p->superslabs) + extent_bytes(&p->words) + extent_bytes(&p->records);
+    }
     return bytes;
 }
 
@@ -220,12 +232,11 @@ static size_t commit_step(const struct ss_part *p)
 bool ss_region_init(void)
 {
     uint64_t limit = os_address_limit();
-    size_t bytes = HAK_MIN(HAK_MAX(pow2_up(os_ram_bytes()) * 8, 64 * GIB), 16384 * GIB);
+    size_t most = (os_nnodes() > 1 ? 64 : 16) * 1024 * GIB; /* of 128 TiB there are */
+    size_t bytes = HAK_MIN(HAK_MAX(pow2_up(os_ram_bytes()) * 8, 64 * GIB), most);
     plan.rationed = limit != UINT64_MAX;
-    ss_region.nnodes = os_nnodes();
-    ss_region.node_ids = os_node_ids(0);
-    ss_region.nparts =
-        ss_region.nnodes + (ss_region.nnodes > 1 && ss_params.interleave_bytes != 0);
+    if (!parts_make())
+        return false;
     size_t least = 64 * MIB << slots_log2();
     if (plan.rationed) {
         bytes = HAK_MIN(bytes, HAK_MAX(pow2_up(limit) * 2, least));

@@ -535,6 +535,8 @@ static void runs_full_validate(void)
 
 static void part_validate(const struct ss_part *p)
 {
+    HAK_CHECK(p->first <= p->frontier && p->frontier <= p->committed && p->committed <= p->end,
+              "superslab: part out of order"); /* S10 */
     for (unsigned bin = 0; bin < NBINS; bin++) {
         struct ss_run *r = p->bins[bin];
         HAK_CHECK((r != NULL) == ((p->bins_used[bin / 64] >> (bin % 64) & 1) != 0),

@@ -488,6 +488,19 @@ UNIT_TEST(on_one_node_nothing_is_spread)
             !ss_node_stats(1, &s));
 }
 
+UNIT_TEST(a_part_has_room_for_all_the_memory_of_its_node)
+{
+    unit_nnodes = 32;
+    unit_params();
+    fake_os_set_ram(24 * 1024 * GIB);
+    REQUIRE(ss_init());
+    for (unsigned n = 0; n < 32; n++)
+        REQUIRE((ss_region.part[n].end - ss_region.part[n].first) << SS_UNIT_SHIFT >=
+                1024 * GIB);
+    REQUIRE(part_of(run_on(31, 8)) == 31);
+    ss_validate();
+}
+
 UNIT_TEST(each_of_64_nodes_has_a_heap_whatever_the_bound)
 {
     unit_nnodes = OS_NODES_MAX;
@@ -818,6 +831,7 @@ int main(void)
         cmocka_unit_test(large_runs_may_be_spread_over_all),
         cmocka_unit_test(mappings_of_their_own_are_where_they_are_touched),
         cmocka_unit_test(on_one_node_nothing_is_spread),
+        cmocka_unit_test(a_part_has_room_for_all_the_memory_of_its_node),
         cmocka_unit_test(each_of_64_nodes_has_a_heap_whatever_the_bound),
         cmocka_unit_test(units_in_use_on_all_nodes_together_are_worth_huge_pages),
         cmocka_unit_test(what_is_idle_on_one_node_decays_while_another_is_busy),
