@@ -45,7 +45,8 @@ static size_t run_first(const struct ss_run *r)
 }
 
 /* Enter a free run; its neighbours are not free. */
-static void run_link(size_t first, size_t units, uint32_t dirty, uint32_t clean, uint32_t tick)
+static void run_link(struct ss_part *p, size_t first, size_t units, uint32_t dirty,
+                     uint32_t clean, uint32_t tick)
 {
     struct ss_run *r = &ss_region.unit[first].run;
     struct ss_run *last = &ss_region.unit[first + units - 1].run;
@@ -55,7 +56,6 @@ static void run_link(size_t first, size_t units, uint32_t dirty, uint32_t clean,
                          .dirty = dirty,
                          .clean = clean,
                          .tick = tick};
-    struct ss_part *p = ss_part_of(first);
     p->free_units += units;
     unsigned bin = bin_of(units);
     struct ss_run *head = p->bins[bin];
@@ -70,9 +70,8 @@ static void run_link(size_t first, size_t units, uint32_t dirty, uint32_t clean,
     p->bins_used[bin / 64] |= (uint64_t)1 << (bin % 64);
 }
 
-static void run_unlink(struct ss_run *r)
+static void run_unlink(struct ss_part *p, struct ss_run *r)
 {
-    struct ss_part *p = ss_part_of(run_first(r));
     p->free_units -= r->units;
     unsigned bin = bin_of(r->units);
     struct ss_run *next = r->next != r ? r->next : NULL;
@@ -96,7 +95,7 @@ void ss_run_give_locked(size_t first, size_t units, uint32_t dirty)
     if (first > p->first && ss_region.unit[first - 1].run.kind == SS_KIND_FREE_RUN) {
         struct ss_run *before =
             &ss_region.unit[first - ss_region.unit[first - 1].run.units].run;
-        run_unlink(before);
+        run_unlink(p, before);
         first -= before->units;
         units += before->units;
         dirty += before->dirty;
@@ -107,13 +106,13 @@ void ss_run_give_locked(size_t first, size_t units, uint32_t dirty)
     if (first + units < p->frontier &&
         ss_region.unit[first + units].run.kind == SS_KIND_FREE_RUN) {
         struct ss_run *after = &ss_region.unit[first + units].run;
-        run_unlink(after);
+        run_unlink(p, after);
         clean += clean == units ? after->clean : 0;
         units += after->units;
         dirty += after->dirty;
         tick = after->dirty > most ? after->tick : tick;
     }
-    run_link(first, units, dirty, clean, tick);
+    run_link(p, first, units, dirty, clean, tick);
 }
 
 /* The part [start, end) of a free run that was at first. Where a run is dirty in part nobody knows
@@ -129,25 +128,26 @@ static uint32_t part_dirty(const struct ss_run *r, size_t first, size_t start, s
     return (uint32_t)HAK_MIN((size_t)r->dirty, end - start - part_clean(r, first, start, end));
 }
 
-static void part_link(const struct ss_run *r, size_t first, size_t start, size_t end)
+static void part_link(struct ss_part *p, const struct ss_run *r, size_t first, size_t start,
+                      size_t end)
 {
     if (start == end)
         return;
     uint32_t dirty = part_dirty(r, first, start, end);
-    ss_ledger_add(&ss_part_of(start)->dirty, dirty);
-    run_link(start, end - start, dirty, part_clean(r, first, start, end), r->tick);
+    ss_ledger_add(&p->dirty, dirty);
+    run_link(p, start, end - start, dirty, part_clean(r, first, start, end), r->tick);
 }
 
 /* Cut [start, start + units) out of a free run, and give back what is left on either side. Returns
  * how many of the units cut may hold pages. */
-static uint32_t run_cut(struct ss_run *free_run, size_t start, size_t units)
+static uint32_t run_cut(struct ss_part *p, struct ss_run *free_run, size_t start, size_t units)
 {
     struct ss_run r = *free_run;
     size_t first = run_first(free_run);
-    run_unlink(free_run);
-    part_link(&r, first, first, start);
-    part_link(&r, first, start + units, first + r.units);
-    ss_ledger_sub(&ss_part_of(first)->dirty, r.dirty); /* last: what was free stays so */
+    run_unlink(p, free_run);
+    part_link(p, &r, first, first, start);
+    part_link(p, &r, first, start + units, first + r.units);
+    ss_ledger_sub(&p->dirty, r.dirty); /* last: what was free stays so */
     return part_dirty(&r, first, start, start + units);
 }
 
@@ -213,7 +213,7 @@ static size_t run_extend_frontier(struct ss_part *p, size_t units, size_t align_
     }
     p->frontier = HAK_MAX(old, start + units);
     if (r != NULL && start < old) {
-        *dirty = run_cut(r, start, HAK_MIN(old - start, units));
+        *dirty = run_cut(p, r, start, HAK_MIN(old - start, units));
     } else if (start > old) {
         ss_run_give_locked(old, start - old, 0);
     }
@@ -232,7 +232,7 @@ size_t ss_run_take_locked(struct ss_part *p, size_t units, size_t align_units,
         start = HAK_ALIGN_UP(run_first(r), align_units);
         if (!ss_held_take(run_cost(r, start, units, as_superslab)))
             return SS_UNIT_NONE;
-        *dirty = run_cut(r, start, units);
+        *dirty = run_cut(p, r, start, units);
     } else {
         start = run_extend_frontier(p, units, align_units, as_superslab, dirty);
         if (start == SS_UNIT_NONE)
@@ -316,18 +316,21 @@ void *ss_run_alloc(size_t units, size_t align, bool *zero)
 {
     HAK_ASSERT(align <= SS_RUN_ALIGN_MAX);
     uint32_t dirty = 0;
-    size_t start = SS_UNIT_NONE, align_units = HAK_MAX(align >> SS_UNIT_SHIFT, (size_t)1);
+    size_t start, align_units = HAK_MAX(align >> SS_UNIT_SHIFT, (size_t)1);
     unsigned first = run_part(units);
+    struct ss_part *p = &ss_region.part[first], *next = p;
     os_lock(&ss_region.lock);
-    for (struct ss_part *p = &ss_region.part[first]; p != NULL && start == SS_UNIT_NONE;
-         p = ss_part_after(p, units + align_units, first))
+    do {
+        p = next;
         start = ss_run_take_locked(p, units, align_units, false, &dirty);
+    } while (HAK_UNLIKELY(start == SS_UNIT_NONE) &&
+             (next = ss_part_after(p, units + align_units, first)) != NULL);
     if (start != SS_UNIT_NONE) {
         ss_region.unit[start].run.units = (uint32_t)units;
         run_wait(&ss_region.unit[start].run);
         ss_region.words[start] = SS_WORD_RUN;
         run_words_set(start + 1, units - 1, SS_WORD_RUN_MORE);
-        ss_part_of(start)->run_bytes += units << SS_UNIT_SHIFT;
+        p->run_bytes += units << SS_UNIT_SHIFT;
     }
     os_unlock(&ss_region.lock);
     *zero = dirty == 0 && !ss_params.purge_lazily;
@@ -383,7 +386,7 @@ static bool run_grow_locked(size_t first, size_t old, size_t units)
     }
     p->frontier = HAK_MAX(p->frontier, first + units);
     if (after != NULL)
-        (void)run_cut(after, end, HAK_MIN(have, need));
+        (void)run_cut(p, after, end, HAK_MIN(have, need));
     run_words_set(end, need, SS_WORD_RUN_MORE);
     ss_region.unit[first + units - 1].run.kind = SS_KIND_USED;
     return true;
@@ -422,7 +425,7 @@ static size_t claim_cost(const struct ss_run *r, size_t start, size_t end)
 
 /* Take what a run has behind its clean front out of the free ones, or no more than is wanted where all
  * of it is dirty. */
-static void run_claim(struct ss_run *r, struct ss_batch *b)
+static void run_claim(struct ss_part *p, struct ss_run *r, struct ss_batch *b)
 {
     const size_t first = run_first(r) + r->clean, last = run_first(r) + r->units;
     size_t start = first, end = last;
@@ -437,7 +440,7 @@ static void run_claim(struct ss_run *r, struct ss_batch *b)
     size_t units = end - start;
     if (r->dirty == last - first)
         units = HAK_MIN(units, b->want);
-    uint32_t dirty = run_cut(r, start, units);
+    uint32_t dirty = run_cut(p, r, start, units);
     ss_region.unit[start].run.kind = SS_KIND_USED;
     ss_region.unit[start + units - 1].run.kind = SS_KIND_USED;
     b->piece[b->n++] = (struct ss_piece){start, (uint32_t)units, dirty, 0, 0};
@@ -473,7 +476,7 @@ static void bin_claim(struct ss_part *p, unsigned bin, uint32_t age, struct ss_b
         struct ss_run *next = r->next;
         end = r == last;
         if (r->dirty > 0 && ss_region.tick - r->tick >= age)
-            run_claim(r, b);
+            run_claim(p, r, b);
         r = next;
     }
 }
