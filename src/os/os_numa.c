@@ -265,7 +265,6 @@ static bool nodes_set(const char *root, const struct os_ids *usable)
             os_ids_add(&numa->ids[numa->n++], id);
     }
     numa->ids[OS_NODES_ALL] = *usable;
-    numa->allowed = *usable;
     return homes_set(root, usable, true);
 }
 
@@ -331,6 +330,7 @@ const char *os_numa_init(const char *root, const struct os_ids *wanted, bool *wa
         return NULL;
     if (!nodes_make())
         return "no memory to tell nodes apart; one is used";
+    numa->allowed = usable;
     refused = e != 0;
     const char *policy = policy_respect(&usable);
     if (policy != NULL)

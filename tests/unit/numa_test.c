@@ -142,6 +142,7 @@ UNIT_TEST(numbers_may_have_gaps_and_nodes_be_offline)
     fake_os_set_numa("0,3-4,9,1023", 0); /* 3 and 9 may be used once they are there */
     REQUIRE(find() == NULL && os_nnodes() == 3);
     REQUIRE(ids_are(0, "0") && ids_are(1, "4") && ids_are(2, "1023"));
+    REQUIRE(!os_numa_follow(root));
     REQUIRE(home(0) == 0 && home(4) == 1 && home(1023) == 2 && home(3) == 0);
 }
 
@@ -279,6 +280,7 @@ UNIT_TEST(the_nodes_of_the_option_are_used_and_no_others)
     REQUIRE(says(find_of("1,3,900", &bad), "use the nearest") && !bad && os_nnodes() == 2);
     REQUIRE(ids_are(0, "1") && ids_are(1, "3") && ids_are(OS_NODES_ALL, "1,3"));
     REQUIRE(home(0) == 1 && home(1) == 0 && home(2) == 0 && home(3) == 1);
+    REQUIRE(!os_numa_follow(root));
 }
 
 UNIT_TEST(one_node_of_several_is_placed_on_as_well)
