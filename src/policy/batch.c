@@ -75,9 +75,8 @@ static bool tick(uint64_t huge_ns)
     bool pending = tiny_flush_idle(pressure ? 1 : SS_DECAY_TICKS);
     ss_tick(&t);
     if (pressure)
-        (void)(ss_purge() + ss_holes_purge());
-    else
-        pending |= ss_holes_tick(&t);
+        (void)ss_purge();
+    pending |= ss_holes_tick(&t);
     if (t.refused && !atomic_exchange_explicit(&batch.warned, true, memory_order_relaxed))
         hak_log(HAK_LOG_WARN, "purge: the system refuses to take memory back; it is kept");
     pending |= !pressure && huge_ask(huge_ns);

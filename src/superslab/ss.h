@@ -390,8 +390,8 @@ struct ss_tick {
 void ss_tick(struct ss_tick *out);
 /* Return all that is free, at once. Returns bytes. */
 size_t ss_purge(void);
-/* After a tick: idle pages of slabs in use go back, of some slabs each time, and return whether there will
- * be more to do. And of all slabs, at once; returns bytes. */
+/* After a tick: idle pages of slabs in use go back, of some slabs each time, under pressure without
+ * waiting for a decay; returns whether there will be more to do. And of all slabs, at once; returns bytes. */
 bool ss_holes_tick(const struct ss_tick *t);
 size_t ss_holes_purge(void);
 

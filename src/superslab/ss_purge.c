@@ -286,7 +286,7 @@ bool ss_holes_tick(const struct ss_tick *t)
         bool end;
         struct ss_heap *h = superslab_heap(&index, &end);
         if (h != NULL)
-            found |= superslab_purge_holes(h, index, false, &bytes);
+            found |= superslab_purge_holes(h, index, ss_pressure(), &bytes);
         index++;
         if (end) {
             idle_rounds = found || bytes > 0 ? 0 : idle_rounds + 1;
