@@ -577,6 +577,40 @@ UNIT_TEST(what_is_idle_on_one_node_decays_while_another_is_busy)
     ss_validate();
 }
 
+/* A node's slabs of which one block in 64 stays. */
+static struct ss_heap *sparse_slabs(unsigned node, unsigned slabs)
+{
+    struct ss_heap *h = ss_heap_get(node);
+    unsigned class = ss_class_of(1000), n = slabs * ss_classes[class].blocks;
+    void *gone = NULL;
+    for (unsigned i = 0; i < n;) {
+        struct ss_chain c;
+        bool grew;
+        REQUIRE(ss_refill(h, class, 1, &c, &grew));
+        for (void *b = c.head, *next; b != NULL; b = next, i++) {
+            next = ss_next(b);
+            memset(b, 1, 1000);
+            ss_link(b, gone);
+            gone = i % 64 != 0 ? b : gone;
+        }
+    }
+    REQUIRE(ss_flush(h, gone) == NULL);
+    return h;
+}
+
+UNIT_TEST(holes_are_made_on_all_nodes)
+{
+    nodes_start(3);
+    struct ss_heap *h[3];
+    for (unsigned n = 0; n < 3; n++)
+        h[n] = sparse_slabs(n, n == 1 ? 70 : 7); /* of superslabs one and more */
+    REQUIRE(ss_holes_purge() > 60 * SS_UNIT);
+    for (unsigned n = 0; n < 3; n++)
+        REQUIRE(unit_heap(h[n]).hole_bytes > 5 * SS_UNIT);
+    REQUIRE(unit_heap(h[1]).hole_bytes > 50 * SS_UNIT);
+    ss_validate();
+}
+
 UNIT_TEST(the_hard_limit_counts_all_nodes_and_what_is_free_on_one_makes_room_on_another)
 {
     nodes_start(2);
@@ -837,6 +871,7 @@ int main(void)
         cmocka_unit_test(each_of_64_nodes_has_a_heap_whatever_the_bound),
         cmocka_unit_test(units_in_use_on_all_nodes_together_are_worth_huge_pages),
         cmocka_unit_test(what_is_idle_on_one_node_decays_while_another_is_busy),
+        cmocka_unit_test(holes_are_made_on_all_nodes),
         cmocka_unit_test(
             the_hard_limit_counts_all_nodes_and_what_is_free_on_one_makes_room_on_another),
         cmocka_unit_test(a_thread_that_moved_for_good_takes_a_heap_there),
