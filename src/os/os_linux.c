@@ -538,14 +538,11 @@ static const void *object_of(const void *code)
                                                                   : NULL;
 }
 
-/* The loader's own, where there is one; _dl_find_object is the C library's. */
-extern void *__tls_get_addr(void *) __attribute__((weak));
-
 bool os_is_libc(const void *code)
 {
     const void *object = object_of(code);
     return object == object_of((const void *)(uintptr_t)gnu_get_libc_version) ||
-           object == object_of((const void *)(uintptr_t)__tls_get_addr);
+           object == object_of((const void *)getauxval(AT_BASE)); /* the loader */
 }
 
 int os_process(void)
