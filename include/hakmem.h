@@ -87,6 +87,11 @@ enum hak_stats_format {
  * its whole length without the NUL, as snprintf does: call with (NULL, 0) for the length. */
 HAK_API size_t hak_stats(char *buf, size_t size, enum hak_stats_format format);
 
+/* The same of NUMA: for each node the bytes in use and the bytes kept free, how many of its pages are
+ * truly there, and how far the others are. Looks at every page, or at 65,536 of a node's: some
+ * milliseconds. */
+HAK_API size_t hak_numa_stats(char *buf, size_t size, enum hak_stats_format format);
+
 /* "0.1.0". Static storage. */
 HAK_API const char *hak_version(void);
 

@@ -8,7 +8,7 @@ import sys
 RANK = {"base": 0, "os": 1, "superslab": 2, "tiny": 3, "mid": 3, "large": 3, "policy": 4,
         "api": 5}
 # The headers other modules may include; whatever else lies in a folder is private to it.
-PUBLIC = {"base": {"hak_base.h", "hak_log.h", "hak_opt.h"}, "os": {"os.h"},
+PUBLIC = {"base": {"hak_base.h", "hak_log.h", "hak_opt.h", "hak_list.h"}, "os": {"os.h"},
           "superslab": {"ss.h"}, "tiny": {"tiny.h"}, "mid": {"mid.h"}, "large": {"large.h"},
           "policy": {"policy.h", "limit.h"}, "api": set()}
 INCLUDE = re.compile(r'\s*#\s*include\s+"([^"]+)"')

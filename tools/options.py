@@ -10,6 +10,7 @@ ROW = re.compile(r'HAK_OPT\((\w+), (FLAG|COUNT|SIZE|LIMIT), (\w+), (\w+), (\w+),
                  r'"([^"]*)", "([^"]+)"\)')
 TRIPLE = re.compile(r'HAK_OPT_TRIPLE\((\w+), ([\d:]+), (\d+), (\d+), "([^"]*)", "([^"]+)"\)')
 TEXT = re.compile(r'HAK_OPT_TEXT\((\w+), "([^"]+)", "([^"]+)"\)')
+LIST = re.compile(r'HAK_OPT_LIST\((\w+), (\d+), "([^"]+)", "([^"]+)"\)')
 CHOICE = re.compile(r'HAK_OPT_CHOICE\((\w+), (\d+), "([^"]+)", "([^"]+)"\)')
 
 
@@ -25,6 +26,8 @@ def read(path):
                 name, kind, fast, balanced, lean, low, high, unit, text = m.groups()
                 rows.append(Option(name, kind.lower(), (fast, balanced, lean), low, high, unit,
                                    [], text))
+            elif m := LIST.fullmatch(line):
+                rows.append(Option(m[1], "list", ("all",) * 3, "0", m[2], m[3], [], m[4]))
             elif m := CHOICE.fullmatch(line):
                 words = m[3].split("|")
                 word = words[int(m[2])]
@@ -51,6 +54,8 @@ def accepted(o):
         return o.unit
     if o.type == "triple":
         return f"a:b:c, each {o.min} to {o.max} {o.unit}"
+    if o.type == "list":
+        return f"all, or {o.unit} below {o.max} as in 0-1,3"
     if o.type == "flag" and o.max == "1":
         return "0 or 1"
     if o.min == o.max:

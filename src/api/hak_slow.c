@@ -103,10 +103,12 @@ void *hak_alloc(size_t n, size_t align, bool *zero)
     return p;
 }
 
-/* Is there something for policy to do? At the end of a slow path that malloc or free jumped to: who
- * called them is who called this. */
+/* Has the thread moved, is there something for policy to do? At the end of a slow path that malloc or
+ * free jumped to: who called them is who called this. */
 #define DUE_CHECK()                                                                            \
     do {                                                                                       \
+        if (ss_many_nodes())                                                                   \
+            tiny_follow();                                                                     \
         if (HAK_UNLIKELY(atomic_load_explicit(&ss_due, memory_order_relaxed) != 0))            \
             policy_due(__builtin_return_address(0));                                           \
     } while (0)

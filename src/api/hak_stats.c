@@ -49,7 +49,7 @@ void hak_counts_get(struct hak_counts *c)
     ss_region_stats(&c->region);
     large_stats(&c->large);
     c->caches = tiny_ncaches();
-    c->cached_bytes = tiny_cached_bytes();
+    c->cached_bytes = tiny_cached_bytes(TINY_NODES_ALL);
     c->used_bytes = c->block_bytes - HAK_MIN(c->block_bytes, c->cached_bytes) +
                     c->region.run_bytes + c->large.mapped_bytes;
     c->held_bytes = ss_held_bytes();

@@ -6,6 +6,7 @@
 
 #include <string.h>
 
+#include "base/hak_list.h"
 #include "base/hak_log.h"
 
 enum opt_type {
@@ -16,6 +17,7 @@ enum opt_type {
     CHOICE,
     TRIPLE,
     TEXT,
+    LIST,
 };
 
 enum opt_source {
@@ -42,11 +44,14 @@ static const struct opt_row rows[HAK_OPT_COUNT] = {
 #define HAK_OPT_TRIPLE(name, def, min, max, unit, help)                                        \
     {#name, TRIPLE, {#def, #def, #def}, #min, #max, unit},
 #define HAK_OPT_TEXT(name, what, help) {#name, TEXT, {"", "", ""}, "", "", what},
+#define HAK_OPT_LIST(name, limit, unit, help)                                                  \
+    {#name, LIST, {"all", "all", "all"}, "0", #limit, unit},
 #include "base/options.def"
 #undef HAK_OPT
 #undef HAK_OPT_CHOICE
 #undef HAK_OPT_TRIPLE
 #undef HAK_OPT_TEXT
+#undef HAK_OPT_LIST
 };
 
 struct hak_options hak_opt;
@@ -163,12 +168,25 @@ static bool text_parse(const char *s, uint64_t *out)
     return true;
 }
 
+enum { LIST_LIMIT = 1024 }; /* of any LIST's numbers */
+
+static bool list_parse(const char *s, uint64_t *out)
+{
+    uint64_t bits[LIST_LIMIT / 64] = {0};
+    bool all = strcmp(s, "all") == 0;
+    if (!all && (*s == '\0' || !hak_list_parse(s, bits, LIST_LIMIT)))
+        return false;
+    *out = all ? 0 : (uint64_t)(uintptr_t)s;
+    return true;
+}
+
 static uint64_t constant(const struct opt_row *r, const char *s)
 {
     uint64_t v = HAK_OPT_AUTO;
     if (r->type == TEXT)
         return (uintptr_t) "";
     bool ok = r->type == TRIPLE ? triple_parse(s, 0, UINT16_MAX, &v)
+              : r->type == LIST ? list_parse(s, &v)
                                 : is_auto(r, s) || number_parse(s, is_bytes(r), &v);
     HAK_CHECK(ok, "option: options.def holds a number that does not parse");
     return v;
@@ -189,6 +207,8 @@ static bool value_parse(const struct opt_row *r, const char *s, uint64_t *out)
         return text_parse(s, out);
     if (r->type == TRIPLE)
         return triple_parse(s, constant_number(r->min), constant_number(r->max), out);
+    if (r->type == LIST)
+        return list_parse(s, out);
     uint64_t v;
     if (is_auto(r, s)) {
         *out = HAK_OPT_AUTO;
@@ -215,6 +235,10 @@ static void value_add(struct hak_text *t, const struct opt_row *r, uint64_t v)
     }
     if (r->type == TRIPLE) {
         hak_text_add(t, "%u:%u:%u", hak_opt_part(v, 0), hak_opt_part(v, 1), hak_opt_part(v, 2));
+        return;
+    }
+    if (r->type == LIST) {
+        hak_text_add(t, "%s", v != 0 ? hak_opt_list(v) : "all");
         return;
     }
     if (r->type != CHOICE) {
@@ -299,6 +323,8 @@ static void bad_value(enum hak_opt_id id, const char *value, const char *expecte
         hak_text_add(&t, "%s", r->words);
     else if (r->type == TRIPLE)
         hak_text_add(&t, "a:b:c, each %s..%s %s", r->min, r->max, r->words);
+    else if (r->type == LIST)
+        hak_text_add(&t, "all, or %s below %s as in 0-1,3", r->words, r->max);
     else
         hak_text_add(&t, "%s%s..%s%s%s%s", r->type == LIMIT ? "auto, 0 or " : "", r->min,
                      r->max, r->words[0] != '\0' ? " " : "", r->words,

@@ -15,11 +15,13 @@ struct hak_options {
 #define HAK_OPT_CHOICE(name, def, choices, help)                        uint64_t name;
 #define HAK_OPT_TRIPLE(name, def, min, max, unit, help)                 uint64_t name;
 #define HAK_OPT_TEXT(name, what, help)                                  uint64_t name;
+#define HAK_OPT_LIST(name, limit, unit, help)                           uint64_t name;
 #include "base/options.def"
 #undef HAK_OPT
 #undef HAK_OPT_CHOICE
 #undef HAK_OPT_TRIPLE
 #undef HAK_OPT_TEXT
+#undef HAK_OPT_LIST
 };
 
 enum hak_opt_id {
@@ -27,11 +29,13 @@ enum hak_opt_id {
 #define HAK_OPT_CHOICE(name, def, choices, help)                        HAK_OPT_##name,
 #define HAK_OPT_TRIPLE(name, def, min, max, unit, help)                 HAK_OPT_##name,
 #define HAK_OPT_TEXT(name, what, help)                                  HAK_OPT_##name,
+#define HAK_OPT_LIST(name, limit, unit, help)                           HAK_OPT_##name,
 #include "base/options.def"
 #undef HAK_OPT
 #undef HAK_OPT_CHOICE
 #undef HAK_OPT_TRIPLE
 #undef HAK_OPT_TEXT
+#undef HAK_OPT_LIST
     HAK_OPT_COUNT
 };
 
@@ -42,6 +46,13 @@ enum hak_opt_mode {
 };
 
 #define HAK_OPT_AUTO UINT64_MAX /* a LIMIT given as "auto" */
+
+/* The numbers of a LIST, as hak_list_parse takes them: NULL for "all". Good as long as the environment
+ * is. */
+HAK_FAST const char *hak_opt_list(uint64_t value)
+{
+    return (const char *)(uintptr_t)value;
+}
 
 extern HAK_HIDDEN struct hak_options hak_opt;
 

@@ -21,10 +21,13 @@ static size_t map_bytes(size_t n)
     return HAK_ALIGN_UP(n, os_page_size());
 }
 
-/* Under SS_HUGE_AUTO it is the system's affair. */
+/* Under SS_HUGE_AUTO huge pages are the system's affair; so is the node, which is that of who touches a
+ * page first: programs that share out a big array among threads count on it. */
 static void map_advise(void *p, size_t bytes)
 {
     os_name(p, bytes, "hakmem: large block");
+    if (HAK_UNLIKELY(ss_params.interleave_bytes != 0) && bytes >= ss_params.interleave_bytes)
+        os_node_place(p, bytes, OS_NODES_ALL);
     if (ss_params.huge != SS_HUGE_AUTO && bytes >= os_huge_bytes())
         (void)os_huge_advise(p, bytes, ss_params.huge == SS_HUGE_ON);
 }

@@ -27,8 +27,6 @@ uint64_t os_address_limit(void); /* RLIMIT_AS in bytes; UINT64_MAX: none */
 bool os_commit_counts(void);     /* untouched writable memory counts against a limit: RLIMIT_AS,
                                     RLIMIT_DATA, vm.overcommit_memory=2. Reads /proc. */
 unsigned os_cpu(void);           /* CPU of the calling thread now; any number if not known */
-unsigned os_node(void);          /* NUMA node of the calling thread now */
-unsigned os_nnodes(void);        /* all that os_node ever told are below; >= 1 */
 uint64_t os_now_ns(void);        /* monotonic */
 uint64_t os_ticks(void);         /* a clock that costs less, of unknown speed */
 uint64_t os_faults(void);        /* of pages, by all threads so far */
@@ -159,6 +157,84 @@ const char *os_cgroup_find(const char *root, struct os_cgroup *out);
 unsigned os_cgroup_read(const struct os_cgroup *cg, struct os_cgroup_level *levels);
 /* The cgroup's (v2), else the machine's. false: the kernel does not tell. */
 bool os_pressure_read(const char *root, const struct os_cgroup *cg, struct os_pressure *out);
+
+/* ---- NUMA. os_numa.c, but for the bare calls. ----
+ *
+ * The kernel numbers nodes by ids, which may have gaps. A node here is a place to ask for memory on: one
+ * of the kernel's that has memory and that this process may use, numbered from 0 without gaps. A thread
+ * that runs on any other belongs to the nearest; where several are nearest, to a node that stands for
+ * all of those. */
+enum {
+    OS_NODES_MAX = 64, /* of more than these the others' threads belong to the nearest */
+    OS_NODE_IDS = 1024,
+    OS_NODES_ALL = OS_NODES_MAX, /* to os_node_place: spread over all nodes */
+};
+
+/* Ids as a set: id i is bit i % 64 of word i / 64. */
+struct os_ids {
+    uint64_t word[OS_NODE_IDS / 64];
+};
+
+static inline bool os_ids_has(const struct os_ids *s, unsigned id)
+{
+    return id < OS_NODE_IDS && (s->word[id / 64] >> (id % 64) & 1) != 0;
+}
+
+static inline void os_ids_add(struct os_ids *s, unsigned id)
+{
+    s->word[id / 64] |= (uint64_t)1 << (id % 64);
+}
+
+static inline unsigned os_ids_count(const struct os_ids *s)
+{
+    unsigned n = 0;
+    for (unsigned i = 0; i < OS_NODE_IDS / 64; i++)
+        n += (unsigned)__builtin_popcountll(s->word[i]);
+    return n;
+}
+
+unsigned os_nnodes(void); /* >= 1; constant after os_numa_init */
+unsigned os_node(void);   /* the calling thread's now, < os_nnodes() */
+
+/* Find the nodes; until then there is one. wanted: ids to do with, NULL: all; *wanted_bad: none of them may
+ * be used, and all are. root: as above. Returns NULL, or what stands in the way, for the log. A machine
+ * with one node costs one system call. */
+const char *os_numa_init(const char *root, const struct os_ids *wanted, bool *wanted_bad);
+/* The process may use other nodes now than it might before (cpusets): threads on the others belong to the
+ * nearest of those. Returns whether that is so. One system call where it is not. */
+bool os_numa_follow(const char *root);
+/* Pages of these addresses, touched by whomever, shall be on the node, and elsewhere where it is full.
+ * What is there stays where it is. Does nothing where the process has a memory policy that somebody gave
+ * it. The first refusal is one line in the log, and the last call. */
+void os_node_place(void *addr, size_t bytes, unsigned node);
+/* Is that what it does? */
+bool os_node_places(void);
+/* The ids a node stands for; OS_NODES_ALL: of all nodes. Where the machine has one: none. */
+const struct os_ids *os_node_ids(unsigned node);
+/* How far it is from one node to another, as the firmware has it: 10 is near, 0 is not known. Reads
+ * /sys. */
+unsigned os_node_distance(const char *root, unsigned from, unsigned to);
+
+/* The bare calls. An errno value, or 0. */
+int os_mempolicy_allowed(struct os_ids *out); /* the cpuset's */
+enum os_mempolicy {
+    OS_MEMPOLICY_NONE,      /* where a thread touches it */
+    OS_MEMPOLICY_LOCAL,     /* the same, because somebody said so */
+    OS_MEMPOLICY_NEAR,      /* near, but on the nodes in *out */
+    OS_MEMPOLICY_ELSEWHERE, /* all on one, or spread; to set: spread */
+};
+int os_mempolicy_get(enum os_mempolicy *mode, struct os_ids *out);
+int os_mempolicy_set(void *addr, size_t bytes, enum os_mempolicy mode,
+                     const struct os_ids *ids);
+/* The id of the node that the calling thread runs on. false: the kernel does not tell. */
+bool os_node_id(unsigned *id);
+/* How many of n pages, `step` bytes apart from addr on, are there, and how many of those on one of ids.
+ * An errno value, or 0. */
+struct os_where {
+    size_t present, there;
+};
+int os_pages_where(char *addr, size_t n, size_t step, const struct os_ids *ids,
+                   struct os_where *out);
 
 /* ---- Lock: a futex word, 4 bytes, no allocation (Drepper, "Futexes Are Tricky", 2011). ----
  *

@@ -14,6 +14,7 @@
 #include <limits.h>
 #include <linux/futex.h>
 #include <linux/membarrier.h>
+#include <linux/mempolicy.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -32,13 +33,10 @@
 
 #include "base/hak_log.h"
 
-enum { OS_NODES_MAX = 64 };
-
 static struct {
     size_t page_size;
     uint64_t ram_bytes;
     unsigned ncpus;
-    _Atomic unsigned node_high; /* the highest a thread was seen on */
 } os;
 
 static pthread_key_t exit_key;
@@ -243,11 +241,6 @@ bool os_commit_counts(void)
     return counts;
 }
 
-unsigned os_nnodes(void)
-{
-    return atomic_load_explicit(&os.node_high, memory_order_relaxed) + 1;
-}
-
 unsigned os_cpu(void)
 {
     int saved = errno;
@@ -256,17 +249,78 @@ unsigned os_cpu(void)
     return cpu >= 0 ? (unsigned)cpu : 0;
 }
 
-unsigned os_node(void)
+/* ---- NUMA. The C library has no wrappers for these, and libnuma's constructor calls malloc. ---- */
+
+enum { PREFERRED_MANY = 5 }; /* MPOL_; Linux 5.15 */
+
+static int call_result(long result, int saved)
 {
-    unsigned cpu, node;
-    if (getcpu(&cpu, &node) != 0 || node >= OS_NODES_MAX)
-        return 0;
-    unsigned high = atomic_load_explicit(&os.node_high, memory_order_relaxed);
-    while (HAK_UNLIKELY(node > high) &&
-           !atomic_compare_exchange_weak_explicit(&os.node_high, &high, node,
-                                                  memory_order_relaxed, memory_order_relaxed)) {
+    int e = result >= 0 ? 0 : errno;
+    errno = saved;
+    return e;
+}
+
+int os_mempolicy_allowed(struct os_ids *out)
+{
+    int saved = errno;
+    return call_result(syscall(SYS_get_mempolicy, NULL, out->word, (unsigned long)OS_NODE_IDS,
+                               NULL, (unsigned long)MPOL_F_MEMS_ALLOWED),
+                       saved);
+}
+
+int os_mempolicy_get(enum os_mempolicy *mode, struct os_ids *out)
+{
+    static const enum os_mempolicy known[] = {
+        [MPOL_DEFAULT] = OS_MEMPOLICY_NONE, [MPOL_PREFERRED] = OS_MEMPOLICY_ELSEWHERE,
+        [MPOL_BIND] = OS_MEMPOLICY_NEAR,    [MPOL_INTERLEAVE] = OS_MEMPOLICY_ELSEWHERE,
+        [MPOL_LOCAL] = OS_MEMPOLICY_LOCAL,  [PREFERRED_MANY] = OS_MEMPOLICY_NEAR,
+    };
+    int saved = errno, raw = 0;
+    int e = call_result(
+        syscall(SYS_get_mempolicy, &raw, out->word, (unsigned long)OS_NODE_IDS, NULL, 0ul),
+        saved);
+    unsigned plain = (unsigned)raw & ~(unsigned)MPOL_MODE_FLAGS;
+    *mode = plain < sizeof(known) / sizeof(known[0]) ? known[plain] : OS_MEMPOLICY_ELSEWHERE;
+    if (plain == MPOL_PREFERRED && os_ids_count(out) == 0)
+        *mode = OS_MEMPOLICY_LOCAL; /* its name before Linux 3.8, and its look until 5.14 */
+    return e;
+}
+
+int os_mempolicy_set(void *addr, size_t bytes, enum os_mempolicy mode, const struct os_ids *ids)
+{
+    int saved = errno, raw = MPOL_INTERLEAVE;
+    if (mode == OS_MEMPOLICY_NEAR)
+        raw = os_ids_count(ids) == 1 ? MPOL_PREFERRED : PREFERRED_MANY;
+    return call_result(syscall(SYS_mbind, addr, bytes, (long)raw, ids->word,
+                               (unsigned long)OS_NODE_IDS + 1, 0ul), /* it takes one off */
+                       saved);
+}
+
+bool os_node_id(unsigned *id)
+{
+    unsigned cpu;
+    int saved = errno;
+    return call_result(getcpu(&cpu, id), saved) == 0;
+}
+
+int os_pages_where(char *addr, size_t n, size_t step, const struct os_ids *ids,
+                   struct os_where *out)
+{
+    enum { SOME = 256 };
+    void *page[SOME];
+    int status[SOME], e = 0, saved = errno;
+    *out = (struct os_where){0, 0};
+    for (size_t done = 0; done < n && e == 0;) {
+        unsigned long some = 0;
+        for (; some < SOME && done < n; some++, done++)
+            page[some] = addr + done * step;
+        e = call_result(syscall(SYS_move_pages, 0, some, page, NULL, status, 0), saved);
+        for (unsigned long i = 0; i < some && e == 0; i++) {
+            out->present += status[i] >= 0;
+            out->there += status[i] >= 0 && os_ids_has(ids, (unsigned)status[i]);
+        }
     }
-    return node;
+    return e;
 }
 
 uint64_t os_now_ns(void)
@@ -570,7 +624,7 @@ bool os_is_libc(const void *code)
 {
     const void *object = object_of(code);
     return object == object_of((const void *)(uintptr_t)gnu_get_libc_version) ||
-           object == object_of((const void *)(uintptr_t)_dl_find_object);
+           object == object_of((const void *)getauxval(AT_BASE)); /* the loader */
 }
 
 int os_process(void)

@@ -69,6 +69,7 @@ static bool tick(uint64_t huge_ns)
     static uint64_t ops; /* [the thread's, or tick_lock] */
     struct ss_tick t;
     policy_limit_tick();
+    numa_tick();
     bool pressure = ss_pressure(); /* then nothing is waited for */
     tiny_flush_parked(pressure ? 0 : batch.decay_ns);
     bool pending = tiny_flush_idle(pressure ? 1 : SS_DECAY_TICKS);

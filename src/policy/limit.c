@@ -94,7 +94,7 @@ static void look_bytes_set(uint64_t bytes)
 static void limits_set(uint64_t soft, uint64_t hard)
 {
     soft = HAK_MIN(soft, hard != NONE ? hard - hard / CALM_SHARE : NONE);
-    uint64_t squeeze = soft / SQUEEZE_SHARE / (ss_nheaps() + 1);
+    uint64_t squeeze = soft / SQUEEZE_SHARE / (ss_nheaps() + os_nnodes());
     atomic_store_explicit(&ss_limits.squeeze_bytes, HAK_MAX(squeeze, (uint64_t)SS_UNIT),
                           memory_order_relaxed);
     ss_limits_set(hard, soft, soft != NONE ? soft - soft / CALM_SHARE : NONE);

@@ -43,6 +43,7 @@ void policy_init(void)
     tiny_params.halve_ns = HALVE_NS;
     atomic_store_explicit(&tiny_quota, (int64_t)hak_opt.cache_total, memory_order_relaxed);
     threshold_init();
+    numa_init();
     batch_init();
     limit_init();
     ace_init();

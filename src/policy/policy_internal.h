@@ -14,6 +14,10 @@
 
 /* From hak_opt to ss_params. */
 void batch_init(void);
+/* Find the nodes, unless hak_opt says that there is one. */
+void numa_init(void);
+/* A tick: the process may have been given other nodes. */
+void numa_tick(void);
 
 /* ---- ELO. ---- */
 void threshold_init(void);

@@ -28,14 +28,16 @@
  *   S4  a superslab is on its heap's list exactly while it has a free unit; of those that have none
  *       some wait on another, to be looked at for a huge page (ss_huge.c).
  *   S5  two free runs never touch.
- *   S6  a heap's dirty units are the set bits of its superslabs' dirty words; the region's are
- *       the sum over free runs and pooled superslabs.
+ *   S6  a heap's dirty units are the set bits of its superslabs' dirty words; those of a part
+ *       of the region are the sum over its free runs and pooled superslabs.
  *   S7  units on their way to the system belong to nobody: neither free nor in a slab or run.
  *   S8  what is held is the sum of all units in slabs and runs, dirty units (S6), units on their way
  *       (S7), the tables as far as they are committed, records, and what large has mapped. Nothing
  *       else of hakmem's was ever touched, so no more than that is resident. Less the holes (S9).
  *   S9  a hole is a page of a slab that has gone back to the system. Blocks below carved that touch one
  *       are ngone in number and in no list; no block touches two holes with another page between.
+ *   S10 a node has a part of the region. Its free runs, pool and frontier are there, and its heaps'
+ *       superslabs, unless no addresses were left in it.
  *
  * Concurrency: a heap's lock guards its lists and all its slabs; ss_region.lock guards runs,
  * the frontier and the pools of empty superslabs. Order: heap before region. Remote-free queues
@@ -63,7 +65,7 @@ enum {
     SS_WORD_NTH = (1 << SS_HEAP_SHIFT) - (1 << SS_NTH_SHIFT),
     SS_HEAPS_MAX = 1 << (32 - SS_HEAP_SHIFT),
     SS_SUPERSLAB_MAX = 2 * 1024 * 1024, /* bytes */
-    SS_NODES_MAX = 64,
+    SS_NODES_MAX = OS_NODES_MAX,
     /* Words of heap 0. */
     SS_WORD_NONE = 0,
     SS_WORD_RUN = 1,      /* first unit of a run given out */
@@ -81,11 +83,12 @@ enum ss_huge { SS_HUGE_OFF, SS_HUGE_AUTO, SS_HUGE_ON };
 struct ss_params {
     size_t superslab_bytes;     /* 256K, 512K, 1M or 2M */
     unsigned superslab_keep;    /* empty superslabs kept per node */
-    _Atomic unsigned heaps_max; /* >= 1 */
+    _Atomic unsigned heaps_max; /* on a node, >= 1 */
     unsigned refill_count;      /* blocks carved at a time; 0: a page of them */
     size_t purge_min_bytes;     /* smallest piece worth a system call */
     bool purge_lazily;          /* the system takes pages back when it needs them (MADV_FREE) */
     enum ss_huge huge;          /* which superslabs and runs shall have huge pages */
+    size_t interleave_bytes;    /* runs from here on are spread over all nodes; 0: none */
     _Atomic size_t
         due_bytes;        /* free memory in one place that raises ss_due; SIZE_MAX: none does */
     _Atomic bool due_ops; /* so do some tens of operations of a heap */
@@ -166,8 +169,15 @@ struct ss_map {
     uintptr_t base;        /* first byte of the region */
     size_t units;          /* words[units] is zero, and stands for every foreign address */
     const uint32_t *words; /* readable over its whole length */
+    bool many_nodes;
 };
 extern HAK_HIDDEN struct ss_map ss_map;
+
+/* Slow paths of malloc and free ask this before anything that has to do with nodes. */
+HAK_FAST bool ss_many_nodes(void)
+{
+    return HAK_UNLIKELY(ss_map.many_nodes);
+}
 
 /* The word of any address at all: one load, no test. */
 HAK_FAST uint32_t ss_word(const void *p)
@@ -405,6 +415,18 @@ struct ss_region_stats {
     size_t meta_bytes; /* caches, heaps and tables */
 };
 void ss_region_stats(struct ss_region_stats *out);
+
+/* One node's part of it. `first` and `bytes`: the addresses handed out so far. SS_NODE_SPREAD: what is
+ * spread over all nodes (ss_params.interleave_bytes). false: there is no such part. */
+enum { SS_NODE_SPREAD = OS_NODES_ALL };
+struct ss_node_stats {
+    char *first;
+    size_t bytes;
+    uint64_t block_bytes, run_bytes; /* out of slabs, and in runs given out */
+    uint64_t dirty_bytes;            /* S6, of its heaps too */
+    unsigned heaps;
+};
+bool ss_node_stats(unsigned node, struct ss_node_stats *out);
 
 /* Memory for hakmem's own records: zero, cache-line aligned, never freed. NULL: none. */
 void *ss_meta_alloc(size_t bytes);

@@ -10,6 +10,14 @@ enum { QUEUE_MAX_BYTES = 32 * SS_UNIT, QUEUE_MAX_BYTES_PARKED = SS_UNIT };
 static struct ss_heap *heaps[SS_HEAPS_MAX]; /* [region lock] to add; never removed */
 static _Atomic unsigned nheaps;             /* ids 1 .. nheaps */
 
+const struct ss_view hak_view = {sizeof(struct ss_view),
+                                 sizeof(struct ss_region),
+                                 sizeof(struct ss_heap),
+                                 &ss_region,
+                                 heaps,
+                                 &nheaps,
+                                 ss_classes};
+
 struct ss_heap *ss_heap_by_id(unsigned id)
 {
     return heaps[id];
@@ -20,17 +28,22 @@ unsigned ss_nheaps(void)
     return atomic_load_explicit(&nheaps, memory_order_acquire);
 }
 
-static unsigned heaps_max(void)
+/* Each node has as many as that, for all threads may be on one; its first, while there are ids, in any
+ * case. */
+static bool may_create(unsigned node)
 {
     unsigned most = atomic_load_explicit(&ss_params.heaps_max, memory_order_relaxed);
-    return HAK_MIN(most, (unsigned)SS_HEAPS_MAX - 1);
+    unsigned have = atomic_load_explicit(&ss_region.part[node].nheaps, memory_order_relaxed);
+    bool first = have == 0;
+    return have < most && ss_nheaps() + 1 < SS_HEAPS_MAX - (first ? 0 : os_nnodes() - 1);
 }
 
 static struct ss_heap *heap_create_locked(unsigned node, struct ss_heap *h)
 {
     unsigned id = atomic_load_explicit(&nheaps, memory_order_relaxed) + 1;
-    if (h == NULL || id > heaps_max())
+    if (h == NULL || !may_create(node))
         return NULL; /* another thread made the last one: a few bytes of meta are lost, once */
+    atomic_fetch_add_explicit(&ss_region.part[node].nheaps, 1, memory_order_relaxed);
     h->id = id;
     h->node = node;
     heaps[id] = h;
@@ -58,8 +71,7 @@ static struct ss_heap *heap_share_locked(unsigned node)
 /* Chosen and counted under one lock: threads born at the same time shall not choose the same. */
 struct ss_heap *ss_heap_get(unsigned node)
 {
-    struct ss_heap *fresh =
-        ss_nheaps() < heaps_max() ? ss_meta_alloc(sizeof(struct ss_heap)) : NULL;
+    struct ss_heap *fresh = may_create(node) ? ss_meta_alloc(sizeof(struct ss_heap)) : NULL;
     os_lock(&ss_region.lock);
     struct ss_heap *h = heap_create_locked(node, fresh);
     if (h == NULL)

@@ -109,8 +109,9 @@ size_t ss_held_walk(void)
     for (unsigned id = 1; id <= ss_nheaps(); id++)
         bytes += heap_walk(ss_heap_by_id(id));
     os_lock(&ss_region.lock);
-    bytes +=
-        ss_region.run_bytes + (ss_region.dirty.units << SS_UNIT_SHIFT) + ss_region.meta_bytes;
+    bytes += ss_region.meta_bytes;
+    for (unsigned i = 0; i < ss_region.nparts; i++)
+        bytes += ss_region.part[i].run_bytes + (ss_region.part[i].dirty.units << SS_UNIT_SHIFT);
     os_unlock(&ss_region.lock);
     return bytes;
 }

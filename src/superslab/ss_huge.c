@@ -24,7 +24,7 @@ enum {
     LOOKS = 256,        /* at a tick: of 3 us each */
 };
 
-static _Atomic bool worth;   /* the frontier has come to WORTH_UNITS; stays */
+static _Atomic bool worth;   /* so much was handed out once; stays */
 static _Atomic bool refused; /* once and for all */
 static bool allowed, looked; /* [way] os_huge_allowed */
 static unsigned nislands;    /* [way] rows of superslabs that are `huge` */
@@ -59,8 +59,11 @@ bool ss_huge_worth(void)
            !atomic_load_explicit(&refused, memory_order_relaxed);
 }
 
-void ss_huge_note_locked(size_t units)
+void ss_huge_note_locked(void)
 {
+    size_t units = 0;
+    for (unsigned i = 0; i < ss_region.nparts; i++)
+        units += ss_region.part[i].frontier - ss_region.part[i].first;
     if (units < WORTH_UNITS || ss_params.huge != SS_HUGE_AUTO || !one_size())
         return;
     atomic_store_explicit(&worth, true, memory_order_relaxed);
@@ -186,7 +189,7 @@ unsigned ss_huge_ask(unsigned most)
     if (!ss_huge_worth())
         return 0;
     struct quota q = {.most = most};
-    ss_way_enter(NULL);
+    ss_way_enter(NULL, NULL);
     if (!looked)
         allowed = os_huge_allowed();
     looked = true;

@@ -61,42 +61,93 @@ struct ss_superslab {
                        lock] the region's, when it came to a pool */
     struct ss_heap *heap; /* [to write: heap lock and region lock] NULL: the region */
     struct ss_superslab *next, *prev; /* [heap lock] S4, circular; [region lock] in a pool */
-    uint32_t node;
-    bool waits; /* [heap lock] S4 */
+    bool waits;                       /* [heap lock] S4 */
     _Atomic bool
         huge; /* [to write: way] a huge page was asked for; of these addresses, whoever has
                           them */
 };
 
+/* A node's part of the region: what is cut here is placed there, and comes free here. All of it, but
+ * for the constants: [region lock]. */
+enum { SS_RUN_BINS = 128, SS_PARTS_MAX = SS_NODES_MAX + 1 };
+
+/* A committed piece of the tables, offsets from their base. */
+struct ss_extent {
+    size_t low, high;
+};
+
+struct ss_part {
+    size_t first, end; /* [const] units */
+    size_t committed;  /* units before it, from first on, are readable and writable */
+    size_t frontier;   /* were ever handed out; beyond it virgin */
+    struct {
+        struct ss_superslab *head; /* stack, by next */
+        unsigned count;
+    } pool; /* empty superslabs */
+    size_t run_bytes;
+    size_t free_units;       /* in free runs */
+    _Atomic unsigned nheaps; /* of the node */
+    struct ss_ledger dirty;  /* S6 */
+    /* Of the tables, what speaks of these units, up to `recorded`. Of the first part superslabs and
+     * words are one extent. */
+    struct ss_extent superslabs, words, records;
+    size_t recorded;
+    uint64_t bins_used[SS_RUN_BINS / 64];
+    struct ss_run *bins[SS_RUN_BINS]; /* free runs */
+};
+
 struct ss_region {
     struct os_lock lock;
     char *base;
-    size_t units;     /* of the window: what the tables cover */
-    size_t reserved;  /* units whose addresses are ours, from base */
-    size_t committed; /* units readable and writable, from base */
-    size_t frontier;  /* units ever handed out, from base; beyond it virgin */
+    size_t units;    /* of the window: what the tables cover */
+    size_t reserved; /* units whose addresses are ours, from base */
     uint32_t *words;
     union ss_unit *unit;
     struct ss_superslab *superslab; /* [-1 - i]: units i * ss_units and on */
     unsigned ss_units;              /* units of a superslab */
     uint32_t ss_mask;               /* that many ones */
-    struct {
-        struct ss_superslab *head; /* stack, by next */
-        unsigned count;
-    } pool[SS_NODES_MAX]; /* [lock] empty superslabs */
     _Atomic uint64_t purges, purged_bytes;
-    _Atomic size_t huge;    /* how many superslabs are `huge` */
-    struct ss_run *full;    /* [lock] runs that may have a huge page inside, the oldest first */
-    uint64_t grown;         /* [lock] */
-    size_t run_bytes;       /* [lock] */
-    size_t free_units;      /* [lock] in free runs */
-    struct ss_ledger dirty; /* [lock] S6 */
-    uint32_t tick;          /* [lock] ticks so far */
-    uint64_t ops;           /* [lock] runs and superslabs given and taken so far */
-    char *meta, *meta_end;  /* [lock] */
-    size_t meta_bytes;      /* [lock] */
+    _Atomic size_t huge;   /* how many superslabs are `huge` */
+    struct ss_run *full;   /* [lock] runs that may have a huge page inside, the oldest first */
+    uint64_t grown;        /* [lock] */
+    uint32_t tick;         /* [lock] ticks so far */
+    uint64_t ops;          /* [lock] runs and superslabs given and taken so far */
+    char *meta, *meta_end; /* [lock] */
+    size_t meta_bytes;     /* [lock] */
+    unsigned part_shift;   /* unit >> part_shift: the part it is in */
+    unsigned nparts;       /* one a node, and one for what is spread over all (ss_params) */
+    unsigned nnodes;
+    const struct os_ids *node_ids; /* by node */
+    struct ss_part *part;          /* [const] */
 };
 extern struct ss_region ss_region;
+
+/* Where another process finds all this: `hakmem numa PID` (tools/hakmem_numa.c), which is of the same build
+ * or says so. */
+struct ss_view {
+    uint32_t view_bytes, region_bytes, heap_bytes; /* sizeof */
+    const struct ss_region *region;
+    struct ss_heap *const *heaps; /* by id */
+    const _Atomic unsigned *nheaps;
+    const struct ss_class *classes;
+};
+extern __attribute__((visibility("default"))) const struct ss_view hak_view;
+
+static inline struct ss_part *ss_part_of(size_t unit)
+{
+    return &ss_region.part[unit >> ss_region.part_shift];
+}
+
+/* The part to ask after p where that has no addresses for `units` units more, and goes on until it comes
+ * to the first one again. NULL: none; memory that is wanting is wanting everywhere. */
+static inline struct ss_part *ss_part_after(const struct ss_part *p, size_t units,
+                                            unsigned first)
+{
+    unsigned next = (unsigned)(p - ss_region.part) + 1;
+    next = next < ss_region.nparts ? next : 0;
+    bool full = p->end - p->frontier < units;
+    return HAK_UNLIKELY(full) && next != first ? &ss_region.part[next] : NULL;
+}
 
 static inline void ss_due_raise(uint32_t why)
 {
@@ -182,14 +233,14 @@ static inline bool ss_batch_full(const struct ss_batch *b)
  * heap or region held. */
 void ss_heap_claim_locked(struct ss_heap *h, struct ss_batch *b);
 size_t ss_heap_return_locked(struct ss_heap *h, const struct ss_batch *b, unsigned done);
-void ss_runs_claim_locked(struct ss_batch *b);
+void ss_runs_claim_locked(struct ss_part *p, struct ss_batch *b);
 /* How many dirty units they leave where they are for the sake of huge pages. */
 size_t ss_heap_kept_locked(struct ss_heap *h);
-size_t ss_runs_kept_locked(void);
+size_t ss_runs_kept_locked(struct ss_part *p);
 size_t ss_runs_return_locked(const struct ss_batch *b, unsigned done);
-/* The way to the system is one's own until ss_way_leave: taken by who returns memory of a heap, or the
- * region (NULL), and by who asks for huge pages. No lock held. */
-void ss_way_enter(struct ss_heap *h);
+/* The way to the system is one's own until ss_way_leave: taken by who returns memory of a heap, or of a
+ * part of the region, and by who asks for huge pages (both NULL). No lock held. */
+void ss_way_enter(struct ss_heap *h, struct ss_part *p);
 void ss_way_leave(void);
 /* After a fork, in the child: units that another thread had on their way. */
 void ss_purge_fork_child(void);
@@ -225,8 +276,8 @@ size_t ss_tables_bytes(void);
 
 /* Addresses that were reserved just now. */
 void ss_huge_reserved(char *addr, size_t bytes);
-/* The frontier has come to `units`. Region lock held. */
-void ss_huge_note_locked(size_t units);
+/* A frontier has moved. Region lock held. */
+void ss_huge_note_locked(void);
 /* Is this superslab one huge page, or shall it be? */
 bool ss_huge_is(const struct ss_superslab *ss);
 bool ss_huge_any(void);
@@ -244,10 +295,11 @@ void ss_run_full_again(size_t first);
 
 void ss_classes_init(void);
 bool ss_region_init(void);
-/* Make units [0, upto) usable, with their records. Lock held. */
-bool ss_region_commit_locked(size_t upto);
-/* The run allocator under the lock already held; see ss_run_alloc. */
-size_t ss_run_take_locked(size_t units, size_t align_units, bool as_superslab, uint32_t *dirty);
+/* Make units [p->first, upto) usable, with their records. Lock held. */
+bool ss_region_commit_locked(struct ss_part *p, size_t upto);
+/* The run allocator under the lock already held; see ss_run_alloc. From one part and no other. */
+size_t ss_run_take_locked(struct ss_part *p, size_t units, size_t align_units,
+                          bool as_superslab, uint32_t *dirty);
 void ss_run_give_locked(size_t first, size_t units, uint32_t dirty);
 #define SS_UNIT_NONE SIZE_MAX
 

@@ -47,7 +47,8 @@ size_t ss_ledger_tick(struct ss_ledger *l, size_t kept)
 static struct {
     struct os_lock lock;
     _Atomic(void *) thread; /* that has it; NULL: none */
-    struct ss_heap *heap;   /* [its lock] NULL: the region */
+    struct ss_heap *heap;   /* [its lock] NULL: the region, */
+    struct ss_part *part;   /* this part of it */
     bool holes;             /* [heap lock] */
     struct ss_batch batch;  /* [heap or region lock] */
 } way;
@@ -126,17 +127,18 @@ static size_t batch_purge(size_t want, size_t least, bool all, bool *refused)
     if (way.heap != NULL)
         ss_heap_claim_locked(way.heap, b);
     else
-        ss_runs_claim_locked(b);
+        ss_runs_claim_locked(way.part, b);
     pieces_sort(b);
     os_unlock(owner_lock());
     return way_send(refused) >> SS_UNIT_SHIFT;
 }
 
-void ss_way_enter(struct ss_heap *h)
+void ss_way_enter(struct ss_heap *h, struct ss_part *p)
 {
     os_lock(&way.lock);
     atomic_store_explicit(&way.thread, __builtin_thread_pointer(), memory_order_relaxed);
     way.heap = h;
+    way.part = p;
 }
 
 void ss_way_leave(void)
@@ -145,15 +147,15 @@ void ss_way_leave(void)
     os_unlock(&way.lock);
 }
 
-/* Return `want` units of a heap, or of the region (NULL). Returns bytes. */
-static size_t purge(struct ss_heap *h, size_t want, bool all, bool *refused)
+/* Return `want` units of a heap, or of a part of the region. Returns bytes. */
+static size_t purge(struct ss_heap *h, struct ss_part *p, size_t want, bool all, bool *refused)
 {
     size_t least = all ? 1 : HAK_MAX(ss_params.purge_min_bytes >> SS_UNIT_SHIFT, (size_t)1);
     size_t units = 0, got = 1;
     *refused = false;
     if (want == 0)
         return 0;
-    ss_way_enter(h);
+    ss_way_enter(h, p);
     while (units < want && got > 0 && !*refused) {
         got = batch_purge(want - units, least, all, refused);
         units += got;
@@ -171,7 +173,7 @@ static void heap_tick(struct ss_heap *h, struct ss_tick *t)
     size_t due = ss_ledger_tick(&h->dirty, ss_heap_kept_locked(h));
     os_unlock(&h->lock);
     bool refused;
-    t->returned += purge(h, due, false, &refused);
+    t->returned += purge(h, NULL, due, false, &refused);
     t->refused |= refused;
     os_lock(&h->lock);
     h->tick++;
@@ -181,12 +183,15 @@ static void heap_tick(struct ss_heap *h, struct ss_tick *t)
 
 static void region_tick(struct ss_tick *t)
 {
-    os_lock(&ss_region.lock);
-    size_t due = ss_ledger_tick(&ss_region.dirty, ss_runs_kept_locked());
-    os_unlock(&ss_region.lock);
-    bool refused;
-    t->returned += purge(NULL, due, false, &refused);
-    t->refused |= refused;
+    for (unsigned i = 0; i < ss_region.nparts; i++) {
+        struct ss_part *p = &ss_region.part[i];
+        os_lock(&ss_region.lock);
+        size_t due = ss_ledger_tick(&p->dirty, ss_runs_kept_locked(p));
+        os_unlock(&ss_region.lock);
+        bool refused;
+        t->returned += purge(NULL, p, due, false, &refused);
+        t->refused |= refused;
+    }
     os_lock(&ss_region.lock);
     ss_region.tick++;
     t->ops += ss_region.ops;
@@ -213,22 +218,36 @@ size_t ss_purge(void)
         ss_heap_tidy_locked(h);
         size_t units = h->dirty.units;
         os_unlock(&h->lock);
-        bytes += purge(h, units, true, &refused);
+        bytes += purge(h, NULL, units, true, &refused);
     }
-    os_lock(&ss_region.lock);
-    size_t units = ss_region.dirty.units;
-    os_unlock(&ss_region.lock);
-    return bytes + purge(NULL, units, true, &refused);
+    for (unsigned i = 0; i < ss_region.nparts; i++) {
+        struct ss_part *p = &ss_region.part[i];
+        os_lock(&ss_region.lock);
+        size_t units = p->dirty.units;
+        os_unlock(&ss_region.lock);
+        bytes += purge(NULL, p, units, true, &refused);
+    }
+    return bytes;
 }
 
 /* ---- Holes. ---- */
 
-/* NULL: no heap's. *end: there are no units there, or beyond. */
-static struct ss_heap *superslab_heap(size_t index, bool *end)
+/* Whose the next superslab is, from *index on: NULL, no heap's. *end: there is none. */
+static struct ss_heap *superslab_heap(size_t *index, bool *end)
 {
+    struct ss_heap *h = NULL;
+    size_t n = ss_region.ss_units;
+    *end = true;
     os_lock(&ss_region.lock);
-    *end = index * ss_region.ss_units >= ss_region.frontier;
-    struct ss_heap *h = *end ? NULL : ss_superslab_at(index)->heap;
+    for (unsigned i = 0; i < ss_region.nparts && *end; i++) {
+        const struct ss_part *p = &ss_region.part[i];
+        size_t first = HAK_MAX(*index * n, p->first);
+        if (first >= p->frontier)
+            continue;
+        *end = false;
+        *index = first / n;
+        h = ss_superslab_at(*index)->heap;
+    }
     os_unlock(&ss_region.lock);
     return h;
 }
@@ -238,7 +257,7 @@ static bool superslab_purge_holes(struct ss_heap *h, size_t index, bool all, siz
 {
     bool refused = false;
     enum ss_holes found;
-    ss_way_enter(h);
+    ss_way_enter(h, NULL);
     do {
         os_lock(&h->lock);
         way.holes = true;
@@ -265,9 +284,10 @@ bool ss_holes_tick(const struct ss_tick *t)
     ops = t->ops;
     for (unsigned i = 0; i < HOLES_LOOK && idle_rounds < 2; i++) {
         bool end;
-        struct ss_heap *h = superslab_heap(index++, &end);
+        struct ss_heap *h = superslab_heap(&index, &end);
         if (h != NULL)
-            found |= superslab_purge_holes(h, index - 1, ss_pressure(), &bytes);
+            found |= superslab_purge_holes(h, index, ss_pressure(), &bytes);
+        index++;
         if (end) {
             idle_rounds = found || bytes > 0 ? 0 : idle_rounds + 1;
             found = false;
@@ -285,7 +305,7 @@ size_t ss_holes_purge(void)
     size_t bytes = 0;
     bool end = false;
     for (size_t index = 0; !end; index++) {
-        struct ss_heap *h = superslab_heap(index, &end);
+        struct ss_heap *h = superslab_heap(&index, &end);
         if (h != NULL)
             (void)superslab_purge_holes(h, index, true, &bytes);
     }

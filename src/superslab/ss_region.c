@@ -10,8 +10,12 @@
  *
  *            <- superslabs | first records | words ->             words[units] | units ->
  *     - - - +--------------+---------------+--------+ - - - - - - - - - -+-----+--------+ - - -
- *           |              `head`                   |                    |   `tail`     |
+ *           |                                       |                    |              |
  *     - - - +---------------------------------------+ - - - - - - - - - -+-----+--------+ - - -
+ *
+ * Where there are several nodes each has a part of the window for its own, with a frontier and tables
+ * that grow on their own. So the system is told once, at the start, where the pages of each part
+ * shall be, and has one mapping a part, not one wherever neighbours differ.
  *
  * Where addresses are rationed (RLIMIT_AS) the window is only a plan: it is reserved piece by
  * piece as it is needed, and the program keeps the rest.
@@ -22,7 +26,7 @@
 #include <string.h>
 
 static const uint32_t nothing[1] = {SS_WORD_NONE};
-struct ss_map ss_map = {0, 0, nothing};
+struct ss_map ss_map = {0, 0, nothing, false};
 struct ss_region ss_region;
 
 #define MIB ((size_t)1 << 20)
@@ -31,18 +35,11 @@ struct ss_region ss_region;
 enum { FIRST_STEP = 2 * MIB / SS_UNIT };
 enum { ALIGN = SS_RUN_ALIGN_MAX }; /* of the base: the largest superslab, and a huge page */
 
-/* A committed piece of the tables, offsets from plan.base. */
-struct extent {
-    size_t low, high;
-};
-
 static struct {
     char *base;
     size_t bytes;
     size_t superslabs_end, meta_end, words, units; /* offsets from base */
-    struct extent head, tail;
-    size_t committed_units;
-    bool rationed;       /* RLIMIT_AS is set */
+    bool rationed;                                 /* RLIMIT_AS is set */
     bool asked, sparing; /* what is committed counts, touched or not: known once it was asked */
     bool named;          /* for /proc/PID/maps */
     size_t step;         /* units reserved at a time where rationed */
@@ -67,6 +64,20 @@ static size_t table_step(void)
     return HAK_MAX(os_page_size(), (size_t)SS_UNIT);
 }
 
+static void part_tables_plan(struct ss_part *p, size_t middle, size_t step)
+{
+    size_t end =
+        plan.superslabs_end - p->first / ss_region.ss_units * sizeof(struct ss_superslab);
+    size_t high = p->first == 0 ? middle : HAK_ALIGN_UP(end, step);
+    size_t words =
+        p->first == 0 ? middle : (plan.words + p->first * sizeof(uint32_t)) & ~(step - 1);
+    size_t records = (plan.units + p->first * sizeof(union ss_unit)) & ~(step - 1);
+    p->superslabs = (struct ss_extent){high, high};
+    p->words = (struct ss_extent){words, words};
+    p->records = (struct ss_extent){records, records};
+    p->recorded = p->first;
+}
+
 static void tables_plan(size_t units)
 {
     size_t step = table_step();
@@ -76,9 +87,53 @@ static void tables_plan(size_t units)
     plan.words = plan.meta_end = middle + step;
     plan.units = plan.words + HAK_ALIGN_UP((units + 1) * sizeof(uint32_t), HAK_LINE);
     plan.bytes = HAK_ALIGN_UP(plan.units + units * sizeof(union ss_unit), step);
-    plan.head = (struct extent){middle, middle};
-    plan.tail.low = plan.tail.high = plan.units & ~(step - 1);
-    plan.committed_units = 0;
+    for (unsigned i = 0; i < ss_region.nparts; i++)
+        part_tables_plan(&ss_region.part[i], middle, step);
+}
+
+/* The records of the parts; of one, next to what else a start writes to. */
+static bool parts_make(void)
+{
+    static struct ss_part one;
+    unsigned n = os_nnodes() + (os_nnodes() > 1 && ss_params.interleave_bytes != 0);
+    ss_region.nnodes = os_nnodes();
+    ss_region.node_ids = os_node_ids(0);
+    if (n != ss_region.nparts) { /* else a start that comes again */
+        size_t bytes = HAK_ALIGN_UP(n * sizeof(one), os_page_size());
+        struct ss_part *part = n == 1 ? &one : os_map(bytes, os_page_size());
+        if (part == NULL)
+            return false;
+        ss_region.part = part;
+        ss_region.nparts = n;
+    }
+    return true;
+}
+
+/* Parts have one size, a power of two: so many there is room for. */
+static unsigned slots_log2(void)
+{
+    return hak_log2(2 * ss_region.nparts - 1);
+}
+
+/* One a node, and one more where large runs are spread over all. */
+static void parts_plan(size_t units)
+{
+    unsigned n = ss_region.nparts;
+    ss_region.part_shift = n > 1 ? hak_log2(units) - slots_log2() : 63;
+    for (unsigned i = 0; i < n; i++) {
+        struct ss_part *p = &ss_region.part[i];
+        p->first = p->committed = p->frontier = n > 1 ? (size_t)i << ss_region.part_shift : 0;
+        p->end = n > 1 ? p->first + ((size_t)1 << ss_region.part_shift) : units;
+    }
+}
+
+static void parts_place(void)
+{
+    for (unsigned i = 0; i < ss_region.nparts && os_node_places(); i++) {
+        const struct ss_part *p = &ss_region.part[i];
+        os_node_place(ss_unit_address(p->first), (p->end - p->first) << SS_UNIT_SHIFT,
+                      i < os_nnodes() ? i : OS_NODES_ALL);
+    }
 }
 
 /* Reserve the window, or its first piece, at an aligned base. */
@@ -91,17 +146,20 @@ static bool window_reserve(size_t bytes)
     ss_region.base = (char *)HAK_ALIGN_UP((uintptr_t)p, (size_t)ALIGN);
     ss_region.units = bytes >> SS_UNIT_SHIFT;
     ss_region.reserved = plan.rationed ? plan.step : ss_region.units;
+    parts_plan(ss_region.units);
     tables_plan(ss_region.units);
     plan.base = os_reserve_readable(plan.bytes);
-    if (plan.base == NULL)
+    if (plan.base == NULL) {
         os_unmap(p, piece);
-    else
-        ss_huge_reserved(ss_region.base, ss_region.reserved << SS_UNIT_SHIFT);
-    return plan.base != NULL;
+        return false;
+    }
+    ss_huge_reserved(ss_region.base, ss_region.reserved << SS_UNIT_SHIFT);
+    parts_place();
+    return true;
 }
 
 /* Widen a piece to hold [low, high): one call where it grows at one end, or is new. */
-static bool extent_commit(struct extent *e, size_t low, size_t high)
+static bool extent_commit(struct ss_extent *e, size_t low, size_t high)
 {
     size_t step = table_step();
     low = HAK_MIN(low & ~(step - 1), e->low);
@@ -115,50 +173,71 @@ static bool extent_commit(struct extent *e, size_t low, size_t high)
         ss_held_give(more);
         return false;
     }
-    *e = (struct extent){low, high};
+    *e = (struct ss_extent){low, high};
     return true;
 }
 
-static bool tables_commit(size_t upto)
+static bool tables_commit(struct ss_part *p, size_t upto)
 {
-    if (upto <= plan.committed_units)
+    if (upto <= p->recorded)
         return true;
-    size_t superslabs = (upto / ss_region.ss_units + 1) * sizeof(struct ss_superslab);
-    if (!extent_commit(&plan.head, plan.superslabs_end - superslabs,
-                       plan.words + upto * sizeof(uint32_t)) ||
-        !extent_commit(&plan.tail, plan.units, plan.units + upto * sizeof(union ss_unit)))
+    size_t low =
+        plan.superslabs_end - (upto / ss_region.ss_units + 1) * sizeof(struct ss_superslab);
+    size_t high = plan.words + upto * sizeof(uint32_t);
+    if (p->first > 0) {
+        if (!extent_commit(&p->superslabs, low, p->superslabs.high))
+            return false;
+        low = plan.words + p->first * sizeof(uint32_t);
+    }
+    if (!extent_commit(&p->words, low, high) ||
+        !extent_commit(&p->records, plan.units + p->first * sizeof(union ss_unit),
+                       plan.units + upto * sizeof(union ss_unit)))
         return false;
-    plan.committed_units = upto;
+    p->recorded = upto;
     return true;
+}
+
+static size_t extent_bytes(const struct ss_extent *e)
+{
+    return e->high - e->low;
 }
 
 size_t ss_tables_bytes(void)
 {
-    return plan.head.high - plan.head.low + plan.tail.high - plan.tail.low;
+    size_t bytes = 0;
+    for (unsigned i = 0; i < ss_region.nparts; i++) {
+        const struct ss_part *p = &ss_region.part[i];
+        bytes +=
+            extent_bytes(&p->superslabs) + extent_bytes(&p->words) + extent_bytes(&p->records);
+    }
+    return bytes;
 }
 
 /* Units to commit at a time. A call stops the page faults of all threads, which may then wake up
  * on one CPU: 64 MiB. Where that would count against a limit, an eighth of what there is. The first
  * step is small, so that a short process need not ask. */
-static size_t commit_step(void)
+static size_t commit_step(const struct ss_part *p)
 {
     enum { LEAST = 2 * MIB / SS_UNIT, MOST = 64 * MIB / SS_UNIT };
-    if (ss_region.committed == 0)
+    size_t committed = p->committed - p->first;
+    if (committed == 0)
         return FIRST_STEP;
     if (!plan.asked) {
         plan.sparing = os_commit_counts();
         plan.asked = true;
     }
-    return plan.sparing ? HAK_MIN(HAK_MAX(ss_region.committed / 8, (size_t)LEAST), (size_t)MOST)
-                        : MOST;
+    return plan.sparing ? HAK_MIN(HAK_MAX(committed / 8, (size_t)LEAST), (size_t)MOST) : MOST;
 }
 
 bool ss_region_init(void)
 {
     uint64_t limit = os_address_limit();
-    size_t bytes = HAK_MIN(HAK_MAX(pow2_up(os_ram_bytes()) * 8, 64 * GIB), 16384 * GIB);
-    size_t least = 64 * MIB;
+    size_t most = (os_nnodes() > 1 ? 64 : 16) * 1024 * GIB; /* of 128 TiB there are */
+    size_t bytes = HAK_MIN(HAK_MAX(pow2_up(os_ram_bytes()) * 8, 64 * GIB), most);
     plan.rationed = limit != UINT64_MAX;
+    if (!parts_make())
+        return false;
+    size_t least = 64 * MIB << slots_log2();
     if (plan.rationed) {
         bytes = HAK_MIN(bytes, HAK_MAX(pow2_up(limit) * 2, least));
         plan.step = HAK_ALIGN_UP(HAK_MIN(limit / 64, 256 * MIB) + 1, (size_t)ALIGN) / SS_UNIT;
@@ -175,11 +254,12 @@ bool ss_region_init(void)
     ss_region.superslab = (struct ss_superslab *)(void *)(plan.base + plan.superslabs_end);
     /* Next to every process needs the first pieces. The word of foreign addresses is written, not
      * only read, or its page would be had twice: as a page of zeros, then as one of its own. */
-    if (tables_commit(ss_region.ss_units))
+    if (tables_commit(&ss_region.part[0], ss_region.ss_units))
         *(volatile uint32_t *)&ss_region.words[ss_region.units] = SS_WORD_NONE;
     ss_map.words = ss_region.words;
     ss_map.base = (uintptr_t)ss_region.base;
     ss_map.units = ss_region.units;
+    ss_map.many_nodes = ss_region.nnodes > 1;
     hak_log(HAK_LOG_INFO, "region: %S of addresses at %p%s", bytes, (void *)ss_region.base,
             plan.rationed ? ", reserved piece by piece under RLIMIT_AS" : "");
     return true;
@@ -205,13 +285,13 @@ static bool reserve_upto(size_t upto)
     return true;
 }
 
-static bool commit_exactly(size_t upto)
+static bool commit_exactly(struct ss_part *p, size_t upto)
 {
-    size_t from = ss_region.committed;
-    if (!reserve_upto(upto) || !tables_commit(upto) ||
+    size_t from = p->committed;
+    if (!reserve_upto(upto) || !tables_commit(p, upto) ||
         !os_commit(ss_unit_address(from), (upto - from) << SS_UNIT_SHIFT))
         return false;
-    ss_region.committed = upto;
+    p->committed = upto;
     return true;
 }
 
@@ -223,20 +303,19 @@ static void region_name(void)
     plan.named = true;
 }
 
-bool ss_region_commit_locked(size_t upto)
+bool ss_region_commit_locked(struct ss_part *p, size_t upto)
 {
     os_lock_assert_held(&ss_region.lock);
-    if (upto <= ss_region.committed)
+    if (upto <= p->committed)
         return true;
-    if (upto > ss_region.units)
+    if (upto > p->end)
         return false;
     /* Where a whole step is refused, what is needed and no more. */
-    size_t generous =
-        HAK_MIN(HAK_MAX(upto, ss_region.committed + commit_step()), ss_region.units);
-    bool ok = commit_exactly(generous) || commit_exactly(upto);
-    if (ss_region.committed > FIRST_STEP && !plan.named)
+    size_t generous = HAK_MIN(HAK_MAX(upto, p->committed + commit_step(p)), p->end);
+    bool ok = commit_exactly(p, generous) || commit_exactly(p, upto);
+    if (p->committed - p->first > FIRST_STEP && !plan.named)
         region_name();
-    hak_log(HAK_LOG_DEBUG, "region: %S committed%s", ss_region.committed << SS_UNIT_SHIFT,
+    hak_log(HAK_LOG_DEBUG, "region: %S committed%s", (p->committed - p->first) << SS_UNIT_SHIFT,
             ok ? "" : ", more is refused");
     return ok;
 }
@@ -246,7 +325,8 @@ bool ss_region_commit_locked(size_t upto)
 static void meta_grow_locked(size_t bytes)
 {
     size_t first = plan.meta_end - plan.superslabs_end;
-    if (ss_region.meta == NULL && bytes <= first && tables_commit(ss_region.ss_units)) {
+    if (ss_region.meta == NULL && bytes <= first &&
+        tables_commit(&ss_region.part[0], ss_region.ss_units)) {
         ss_region.meta = plan.base + plan.superslabs_end;
         ss_region.meta_end = plan.base + plan.meta_end;
         return;
@@ -288,9 +368,6 @@ void ss_region_stats(struct ss_region_stats *out)
     os_lock(&ss_region.lock);
     *out = (struct ss_region_stats){
         .reserved_bytes = ss_region.reserved << SS_UNIT_SHIFT,
-        .committed_bytes = ss_region.committed << SS_UNIT_SHIFT,
-        .dirty_bytes = ss_region.dirty.units << SS_UNIT_SHIFT,
-        .run_bytes = ss_region.run_bytes,
         .purges = atomic_load_explicit(&ss_region.purges, memory_order_relaxed),
         .purged_bytes = atomic_load_explicit(&ss_region.purged_bytes, memory_order_relaxed),
         .grown = ss_region.grown,
@@ -298,9 +375,44 @@ void ss_region_stats(struct ss_region_stats *out)
                       ss_params.superslab_bytes,
         .meta_bytes = ss_region.meta_bytes,
     };
-    for (unsigned n = 0; n < os_nnodes(); n++)
-        out->pooled_superslabs += ss_region.pool[n].count;
+    for (unsigned i = 0; i < ss_region.nparts; i++) {
+        const struct ss_part *p = &ss_region.part[i];
+        out->committed_bytes += (p->committed - p->first) << SS_UNIT_SHIFT;
+        out->dirty_bytes += p->dirty.units << SS_UNIT_SHIFT;
+        out->run_bytes += p->run_bytes;
+        out->pooled_superslabs += p->pool.count;
+    }
     os_unlock(&ss_region.lock);
+}
+
+static void heap_add(const struct ss_heap_stats *h, struct ss_node_stats *out)
+{
+    out->heaps++;
+    out->dirty_bytes += h->dirty_bytes;
+    for (unsigned class = 0; class < SS_NCLASS; class ++)
+        out->block_bytes += h->out[class] * ss_classes[class].size;
+}
+
+bool ss_node_stats(unsigned node, struct ss_node_stats *out)
+{
+    unsigned part = node == SS_NODE_SPREAD ? os_nnodes() : node;
+    *out = (struct ss_node_stats){0};
+    if (part >= ss_region.nparts)
+        return false;
+    for (unsigned id = 1; id <= ss_nheaps(); id++) {
+        struct ss_heap_stats copy;
+        ss_heap_stats(ss_heap_by_id(id), &copy);
+        if (ss_heap_by_id(id)->node == part)
+            heap_add(&copy, out);
+    }
+    const struct ss_part *p = &ss_region.part[part];
+    os_lock(&ss_region.lock);
+    out->first = ss_unit_address(p->first);
+    out->bytes = (p->frontier - p->first) << SS_UNIT_SHIFT;
+    out->run_bytes = p->run_bytes;
+    out->dirty_bytes += p->dirty.units << SS_UNIT_SHIFT;
+    os_unlock(&ss_region.lock);
+    return true;
 }
 
 bool ss_init(void)

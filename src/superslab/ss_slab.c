@@ -88,28 +88,45 @@ static size_t superslab_first(const struct ss_superslab *ss)
     return ss_superslab_index(ss) * ss_region.ss_units;
 }
 
-/* Steps 3 and 4: an empty superslab of the node's pool, or a new one. */
+/* Step 3. NULL: there is none. */
+static struct ss_superslab *pool_take_locked(struct ss_part *p)
+{
+    struct ss_superslab *ss = p->pool.head;
+    if (ss == NULL)
+        return NULL;
+    p->pool.head = ss->next;
+    p->pool.count--;
+    ss_ledger_sub(&p->dirty, (size_t)__builtin_popcount(ss->dirty));
+    return ss;
+}
+
+/* Step 4. NULL: no memory. */
+static struct ss_superslab *superslab_cut_locked(struct ss_part *p)
+{
+    uint32_t dirty;
+    unsigned units = ss_region.ss_units;
+    size_t first = ss_run_take_locked(p, units, units, true, &dirty);
+    if (first == SS_UNIT_NONE)
+        return NULL;
+    struct ss_superslab *ss = ss_superslab_at(first / units);
+    ss->dirty = dirty != 0 ? ss_region.ss_mask : 0;
+    ss_region.grown++;
+    for (size_t u = first; u < first + units; u++)
+        ss_region.unit[u].slab.kind = SS_KIND_USED;
+    return ss;
+}
+
+/* Steps 3 and 4: an empty superslab of the node's pool, or a new one; another node's only where its
+ * own has no addresses left. */
 static struct ss_superslab *superslab_take(struct ss_heap *h, bool *grew)
 {
+    struct ss_superslab *ss = NULL;
     os_lock(&ss_region.lock);
-    struct ss_superslab *ss = ss_region.pool[h->node].head;
-    if (ss != NULL) {
-        ss_region.pool[h->node].head = ss->next;
-        ss_region.pool[h->node].count--;
-        ss_ledger_sub(&ss_region.dirty, (size_t)__builtin_popcount(ss->dirty));
-    } else {
-        uint32_t dirty;
-        unsigned units = ss_region.ss_units;
-        size_t first = ss_run_take_locked(units, units, true, &dirty);
-        if (first != SS_UNIT_NONE) {
-            ss = ss_superslab_at(first / units);
-            ss->node = h->node;
-            ss->dirty = dirty != 0 ? ss_region.ss_mask : 0;
-            ss_region.grown++;
-            *grew = true;
-            for (size_t u = first; u < first + units; u++)
-                ss_region.unit[u].slab.kind = SS_KIND_USED;
-        }
+    for (struct ss_part *p = &ss_region.part[h->node]; p != NULL && ss == NULL;
+         p = ss_part_after(p, 2 * ss_region.ss_units, h->node)) {
+        ss = pool_take_locked(p);
+        if (ss == NULL)
+            *grew = (ss = superslab_cut_locked(p)) != NULL;
     }
     ss_region.ops++;
     if (ss != NULL)
@@ -132,15 +149,16 @@ static void superslab_give(struct ss_heap *h, struct ss_superslab *ss)
     h->stats.superslabs--;
     size_t dirty = (size_t)__builtin_popcount(ss->dirty);
     ss_ledger_sub(&h->dirty, dirty);
+    struct ss_part *p = ss_part_of(superslab_first(ss));
     os_lock(&ss_region.lock);
     ss->heap = NULL;
     ss_region.ops++;
-    if (ss_region.pool[ss->node].count < ss_params.superslab_keep) {
+    if (p->pool.count < ss_params.superslab_keep) {
         ss->tick = ss_region.tick;
-        ss->next = ss_region.pool[ss->node].head;
-        ss_region.pool[ss->node].head = ss;
-        ss_region.pool[ss->node].count++;
-        ss_ledger_add(&ss_region.dirty, dirty);
+        ss->next = p->pool.head;
+        p->pool.head = ss;
+        p->pool.count++;
+        ss_ledger_add(&p->dirty, dirty);
     } else {
         ss_run_give_locked(superslab_first(ss), ss_region.ss_units, (uint32_t)dirty);
     }

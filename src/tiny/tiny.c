@@ -95,11 +95,22 @@ static void parcel_close(struct tiny_parcel *m)
     m->count = 0;
 }
 
-static void parcel_send(struct tiny_parcel *m)
+/* A cache has one writer. */
+static void count(_Atomic uint64_t *c, uint64_t more)
+{
+    atomic_store_explicit(c, atomic_load_explicit(c, memory_order_relaxed) + more,
+                          memory_order_relaxed);
+}
+
+static void parcel_send(struct tiny_cache *tc, struct tiny_parcel *m)
 {
     parcel_close(m);
     if (m->first == NULL)
         return;
+    if (ss_many_nodes() && ss_heap_by_id(ss_word_heap(m->word))->node != tc->node) {
+        count(&tc->far_pushes, 1);
+        count(&tc->far_blocks, m->blocks);
+    }
     ss_send_home(ss_word_heap(m->word), m->first, m->last, m->bytes);
     *m = (struct tiny_parcel){.word = m->word};
 }
@@ -110,7 +121,7 @@ static struct tiny_parcel *parcel_open(struct tiny_cache *tc, uint32_t word)
     struct tiny_parcel *m = &tc->parcel[ss_word_heap(word) % TINY_NPARCELS];
     if (m->word != word) {
         if (ss_word_heap(m->word) != ss_word_heap(word))
-            parcel_send(m);
+            parcel_send(tc, m);
         else
             parcel_close(m);
         m->word = word;
@@ -137,7 +148,7 @@ static void blocks_send(struct tiny_cache *tc, void *blocks)
         m->blocks += n;
         m->bytes += n * ss_classes[ss_word_class(word)].size;
         if (m->blocks >= tiny_params.parcel_max || m->bytes >= TINY_PARCEL_BYTES)
-            parcel_send(m);
+            parcel_send(tc, m);
         blocks = next;
     }
 }
@@ -162,7 +173,7 @@ static void parcels_send(struct tiny_cache *tc)
 {
     unsigned n = HAK_MIN(ss_nheaps() + 1, (unsigned)TINY_NPARCELS);
     for (unsigned i = 0; i < n; i++)
-        parcel_send(&tc->parcel[i]);
+        parcel_send(tc, &tc->parcel[i]);
 }
 
 /* To their slabs, or on their way home. */
@@ -422,7 +433,7 @@ static void *remote_take_near(struct tiny_cache *tc, unsigned class, uint32_t *c
 {
     *count = remote_count(tc, class);
     void *list = remote_take(tc, class), *near = NULL, *far = NULL;
-    if (HAK_LIKELY(os_nnodes() == 1))
+    if (!ss_many_nodes())
         return list;
     for (void *next; list != NULL; list = next) {
         next = ss_next(list);

@@ -132,6 +132,10 @@ struct tiny_cache {
     struct tiny_steer steer[SS_NCLASS];
     struct tiny_seen seen[SS_NCLASS];
     void *record; /* policy's own */
+    uint32_t away;               /* how often in a row its thread was seen on another node */
+    uint64_t away_ns;            /* since when */
+    _Atomic uint64_t far_pushes; /* to heaps of other nodes, */
+    _Atomic uint64_t far_blocks; /* of so many blocks */
     /* [its list's lock] Away from what the thread writes: neighbours on the list do too. */
     _Alignas(HAK_LINE) struct tiny_cache *next, *prev; /* parked list, circular */
     uint64_t parked_ns;                                /* since when; 0: not on a list */
@@ -212,7 +216,8 @@ uint32_t tiny_mark(const struct tiny_cache *tc);
 /* ---- Life of caches. ---- */
 
 /* Give the calling thread a cache and return it, entered. NULL: no memory. Parked ones first, filled as they
- * are; of those the one that was parked last on this CPU, which has their blocks at hand. */
+ * are; of those the one that was parked last on this CPU, which has their blocks at hand. Never one of
+ * another node, unless no other is to be had. */
 struct tiny_cache *tiny_attach(void);
 /* Take a cache without making it the thread's, for a thread that has none any more; and put one
  * back, filled, in O(1). */
@@ -220,6 +225,9 @@ struct tiny_cache *tiny_borrow(void);
 void tiny_park(struct tiny_cache *tc);
 /* Enter, wherever the thread's cache is: if it is lent, wait for it. */
 struct tiny_cache *tiny_enter_own(void);
+/* Where there are several nodes: has the calling thread moved to another for good? Then it takes a cache
+ * there, and its old one is parked, filled. For the end of slow paths; no lock held. */
+HAK_SLOW void tiny_follow(void);
 /* Empty the caches that have been parked for older_ns. */
 void tiny_flush_parked(uint64_t older_ns);
 /* A tick has passed: empty the caches of threads that have been idle for `ticks` of them; 0: of all
@@ -229,8 +237,15 @@ bool tiny_flush_idle(unsigned ticks);
 unsigned tiny_ncaches(void);
 /* The newest of all caches; ->all is the next. None ever goes. */
 struct tiny_cache *tiny_caches(void);
-/* Bytes in the calling thread's cache and in the parked ones: those that may be looked at. */
-size_t tiny_cached_bytes(void);
+/* Bytes in the calling thread's cache and in the parked ones: those that may be looked at. Of one node,
+ * or of all (TINY_NODES_ALL). */
+enum { TINY_NODES_ALL = OS_NODES_ALL };
+size_t tiny_cached_bytes(unsigned node);
+/* What went to heaps of other nodes so far: compare-and-swaps, and blocks. */
+struct tiny_far {
+    uint64_t pushes, blocks;
+};
+void tiny_far(struct tiny_far *out);
 
 void tiny_fork_prepare(void);
 /* Only the forking thread lives on: the lists of the others, caught in mid-write, are given up

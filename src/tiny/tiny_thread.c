@@ -88,14 +88,14 @@ static struct tiny_cache *park_pop(struct park *p, bool empty, unsigned node)
     return found;
 }
 
-/* Filled ones first, then any of this node, then any; from this CPU on. */
+/* Filled ones first; from this CPU on. */
 static struct tiny_cache *parked_take(unsigned node)
 {
     unsigned n = nparks(), first = os_cpu() % n;
-    for (unsigned pass = 0; pass < (os_nnodes() > 1 ? 4 : 2); pass++) {
+    for (unsigned empty = 0; empty < 2; empty++) {
         for (unsigned i = 0; i < n; i++) {
             struct park *p = &park[(first + i) % n];
-            struct tiny_cache *tc = park_pop(p, pass & 1, pass < 2 ? node : ANY_NODE);
+            struct tiny_cache *tc = park_pop(p, empty, node);
             if (tc != NULL)
                 return tc;
         }
@@ -133,7 +133,11 @@ struct tiny_cache *tiny_borrow(void)
 {
     unsigned node = os_node();
     struct tiny_cache *tc = parked_take(node);
-    return tc != NULL ? tc : cache_create(node);
+    if (tc == NULL)
+        tc = cache_create(node);
+    if (HAK_UNLIKELY(tc == NULL) && ss_many_nodes())
+        tc = parked_take(ANY_NODE);
+    return tc;
 }
 
 struct tiny_cache *tiny_attach(void)
@@ -211,16 +215,52 @@ void tiny_park(struct tiny_cache *tc)
     parked_decay(now);
 }
 
-static void thread_exit(void *arg)
+/* The thread has no cache from now on, but this one of zeros. */
+static void detach(struct tiny_cache *tc, const struct tiny_cache *zeros)
 {
-    struct tiny_cache *tc = arg;
     os_lock(&tc->lock); /* it may be lent */
     atomic_store_explicit(&tc->owner, NULL, memory_order_relaxed);
     tiny_tls.own = NULL;
-    atomic_store_explicit(&tiny_tls.self, (struct tiny_cache *)&tiny_cache_ended,
-                          memory_order_relaxed);
+    atomic_store_explicit(&tiny_tls.self, (struct tiny_cache *)zeros, memory_order_relaxed);
     os_unlock(&tc->lock);
     tiny_park(tc);
+}
+
+static void thread_exit(void *arg)
+{
+    detach(arg, &tiny_cache_ended);
+}
+
+/* ---- Threads that move. ---- */
+
+/* A thread that the scheduler lends to another node, or moves back and forth, stays with its blocks: they
+ * are nearer to it at home than new ones are wherever it goes next. */
+static bool moved_for_good(struct tiny_cache *tc)
+{
+    enum { LOOKS = 16 };
+    static const uint64_t TIME_NS = 50000000;
+    if (HAK_LIKELY(os_node() == tc->node)) {
+        tc->away = 0;
+        return false;
+    }
+    if (tc->away++ == 0)
+        tc->away_ns = os_now_ns();
+    return tc->away >= LOOKS && os_now_ns() - tc->away_ns >= TIME_NS;
+}
+
+void tiny_follow(void)
+{
+    struct tiny_cache *tc = tiny_enter_own();
+    bool moved = tc->heap != NULL && moved_for_good(tc);
+    if (moved)
+        tc->away = 0;
+    tiny_leave();
+    if (!moved)
+        return;
+    (void)os_thread_exit_arm(NULL);
+    detach(tc, &tiny_cache_none);
+    if (tiny_attach() != NULL) /* else at the next call */
+        tiny_leave();
 }
 
 /* ---- Lending: another thread empties the cache of one that sleeps (T6). ---- */
@@ -370,21 +410,38 @@ static size_t cache_bytes(const struct tiny_cache *tc)
     return bytes;
 }
 
-size_t tiny_cached_bytes(void)
+static bool is_of(const struct tiny_cache *tc, unsigned node)
+{
+    return node == TINY_NODES_ALL || tc->node == node;
+}
+
+size_t tiny_cached_bytes(unsigned node)
 {
     const struct tiny_cache *own = tiny_enter_own();
-    size_t bytes = own->heap != NULL ? cache_bytes(own) : 0;
+    size_t bytes = own->heap != NULL && is_of(own, node) ? cache_bytes(own) : 0;
     tiny_leave();
     for (unsigned i = 0; i < nparks(); i++) {
         os_lock(&park[i].lock);
         const struct tiny_cache *head = parked_head(&park[i], false), *tc = head;
         for (bool once = tc != NULL; once; once = tc != head) {
-            bytes += cache_bytes(tc);
+            bytes += is_of(tc, node) ? cache_bytes(tc) : 0;
             tc = tc->next;
         }
         os_unlock(&park[i].lock);
     }
     return bytes;
+}
+
+void tiny_far(struct tiny_far *out)
+{
+    *out = (struct tiny_far){0, 0};
+    os_lock(&all_lock);
+    const struct tiny_cache *tc = all_caches;
+    os_unlock(&all_lock);
+    for (; tc != NULL; tc = tc->all) {
+        out->pushes += atomic_load_explicit(&tc->far_pushes, memory_order_relaxed);
+        out->blocks += atomic_load_explicit(&tc->far_blocks, memory_order_relaxed);
+    }
 }
 
 void tiny_fork_prepare(void)

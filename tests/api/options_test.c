@@ -16,7 +16,7 @@
 #include "hakmem.h"
 #include "support/hak_test.h"
 
-enum type { FLAG, COUNT, SIZE, LIMIT, CHOICE, TRIPLE, TEXT };
+enum type { FLAG, COUNT, SIZE, LIMIT, CHOICE, TRIPLE, TEXT, LIST };
 
 static const struct row {
     const char *name;
@@ -32,11 +32,13 @@ static const struct row {
 #define HAK_OPT_TRIPLE(name, def, min, max, unit, help)                                        \
     {#name, TRIPLE, {#def, #def, #def}, #min, #max, unit},
 #define HAK_OPT_TEXT(name, what, help) {#name, TEXT, {"", "", ""}, "0", "0", what},
+#define HAK_OPT_LIST(name, limit, unit, help) {#name, LIST, {"0", "0", "0"}, "0", #limit, unit},
 #include "base/options.def"
 #undef HAK_OPT
 #undef HAK_OPT_CHOICE
 #undef HAK_OPT_TRIPLE
 #undef HAK_OPT_TEXT
+#undef HAK_OPT_LIST
 };
 #define N_ROWS (sizeof(rows) / sizeof(rows[0]))
 
@@ -59,11 +61,15 @@ static int probe(void)
 #define HAK_OPT_TRIPLE(name, def, min, max, unit, help)                                        \
     printf("%s=%llu\n", #name, (unsigned long long)hak_opt.name);
 #define HAK_OPT_TEXT(name, what, help) /* an address: paths_* below look at them */
+#define HAK_OPT_LIST(name, limit, unit, help)                                                  \
+    printf("%s=%llu %s\n", #name, (unsigned long long)(hak_opt.name != 0),                     \
+           hak_opt.name != 0 ? hak_opt_list(hak_opt.name) : "all");
 #include "base/options.def"
 #undef HAK_OPT
 #undef HAK_OPT_CHOICE
 #undef HAK_OPT_TRIPLE
 #undef HAK_OPT_TEXT
+#undef HAK_OPT_LIST
     return 0;
 }
 
@@ -130,7 +136,7 @@ static void require_good(const struct row *o, const char *value, unsigned long l
     if (r.status != 0 || probed(&r, o->name) != want)
         fail_msg("%s: status 0x%x, %s%s", setting, (unsigned)r.status, r.out, r.err);
     bool speaks = strcmp(o->name, "show") == 0 || strcmp(o->name, "stats") == 0 ||
-                  strcmp(o->name, "log") == 0;
+                  strcmp(o->name, "log") == 0 || strcmp(o->name, "numa") == 0;
     if (!speaks)
         assert_string_equal(r.err, "");
 }
@@ -143,6 +149,12 @@ static void every_option_takes_its_good_values(void **state)
         if (o->type == TRIPLE) {
             require_good(o, "1:2:3", 1 + (2ull << 16) + (3ull << 32));
             require_good(o, o->def[HAK_MODE_BALANCED], number(o->def[HAK_MODE_BALANCED]));
+            continue;
+        }
+        if (o->type == LIST) {
+            require_good(o, "all", 0);
+            require_good(o, "0", 1);
+            require_good(o, "0-0,0,7-1023", 1);
             continue;
         }
         if (o->type != CHOICE) {
@@ -202,6 +214,11 @@ static void require_bad(const struct row *o, const char *value)
         ASSERT_TEXT(r.err, o->words);
         return;
     }
+    if (o->type == LIST) {
+        snprintf(quoted, sizeof(quoted), "all, or %s below %s", o->words, o->max);
+        ASSERT_TEXT(r.err, quoted);
+        return;
+    }
     if (o->type == LIMIT)
         ASSERT_TEXT(r.err, "auto, 0 or ");
     if (o->type == TRIPLE)
@@ -242,6 +259,15 @@ static void every_option_refuses_bad_values_in_one_line(void **state)
                 "1:2:", "1,2,3", "1:2:60001", "1:2:3x", "1:2:99999999999"};
             for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
                 require_bad(o, bad[i]);
+            continue;
+        }
+        if (o->type == LIST) {
+            require_bad(o, o->max);
+            require_bad(o, "0,");
+            require_bad(o, ",0");
+            require_bad(o, "1-0");
+            require_bad(o, "0-");
+            require_bad(o, "0 1");
             continue;
         }
         char beyond[32];

@@ -120,6 +120,9 @@ part_command() {
         refused "'3': expected a whole number from 0 to 1" "$hakmem" --stats=3 true
         refused "'512': expected auto, 0 or a whole number from 8M" "$hakmem" --limit-soft=512 true
         refused "'Auto': expected auto" "$hakmem" --limit-hard=Auto true
+        refused "'2-1': expected all, or numbers" "$hakmem" --numa-nodes=2-1 true
+        refused "'0,1024': expected all, or numbers" "$hakmem" --numa-nodes=0,1024 true
+        expect "HAKMEM_NUMA_NODES=0-1,0 (environment)" "$hakmem" --show --numa-nodes=0-1,0 true
         refused "'quick': expected one of: fast balanced lean" "$hakmem" --mode=quick true
         refused "expected a value" "$hakmem" --mode true
         refused "command: expected one" "$hakmem" --stats

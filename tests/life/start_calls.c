@@ -12,7 +12,7 @@
 
 enum {
     MOST =
-        8, /* memory, CPUs, RLIMIT_AS; window and tables reserved; no huge pages there, or the first
+        9, /* memory, CPUs, nodes, RLIMIT_AS; window and tables reserved; no huge pages there, or the first
                  block would bring in 2 MiB where all have them; both ends of the tables */
     LEAST = 3,
 };

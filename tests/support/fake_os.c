@@ -5,9 +5,11 @@
  */
 #include "support/fake_os.h"
 
+#include <errno.h>
 #include <stdatomic.h>
 #include <string.h>
 
+#include "base/hak_list.h"
 #include "os/os.h"
 #include "support/hak_test.h"
 
@@ -31,6 +33,11 @@ static _Atomic size_t held_bytes;
 static struct {
     size_t page_size;
     unsigned ncpus, nnodes, node;
+    int numa_error, place_error; /* of all calls that ask, and that place */
+    bool numa_faked;
+    struct os_ids allowed, policy_ids;
+    enum os_mempolicy policy;
+    unsigned node_id;
     unsigned cpu_next; /* the CPU + 1 */
     uint64_t ram, address_limit;
     int commit_counts;
@@ -50,6 +57,7 @@ static struct said {
     int huge, made;
     const char *name;
     bool records;
+    int node;    /* + 1 */
 } said[1 << 16]; /* [lock: last_lock] */
 static size_t nsaid;
 
@@ -68,6 +76,8 @@ void fake_os_reset(void)
     claim.ncpus = 0;
     claim.nnodes = 0;
     claim.node = 0;
+    claim.numa_faked = false;
+    claim.numa_error = claim.place_error = 0;
     claim.ram = 0;
     claim.address_limit = UINT64_MAX;
     claim.commit_counts = -1;
@@ -111,7 +121,7 @@ struct fake_os_call fake_os_last(enum fake_os_kind kind)
 
 struct fake_os_said fake_os_said(const void *addr)
 {
-    struct fake_os_said s = {.huge = -1};
+    struct fake_os_said s = {.huge = -1, .node = -1};
     os_lock(&last_lock);
     for (size_t i = 0; i < nsaid; i++) {
         if ((uintptr_t)addr - (uintptr_t)said[i].addr >= said[i].bytes)
@@ -123,6 +133,8 @@ struct fake_os_said fake_os_said(const void *addr)
         if (said[i].name != NULL)
             s.name = said[i].name;
         s.records |= said[i].records;
+        if (said[i].node != 0)
+            s.node = said[i].node - 1;
     }
     os_unlock(&last_lock);
     return s;
@@ -198,6 +210,40 @@ void fake_os_set_nnodes(unsigned n)
 void fake_os_set_node(unsigned node)
 {
     claim.node = node;
+}
+
+void fake_os_set_numa(const char *allowed, int error)
+{
+    claim.numa_faked = true;
+    claim.numa_error = error;
+    claim.allowed = claim.policy_ids = (struct os_ids){{0}};
+    claim.policy = OS_MEMPOLICY_NONE;
+    claim.node_id = 0;
+    REQUIRE(hak_list_parse(allowed, claim.allowed.word, OS_NODE_IDS));
+}
+
+void fake_os_set_mempolicy(int policy, const char *ids)
+{
+    claim.policy = (enum os_mempolicy)policy;
+    claim.policy_ids = (struct os_ids){{0}};
+    REQUIRE(hak_list_parse(ids, claim.policy_ids.word, OS_NODE_IDS));
+}
+
+void fake_os_set_node_id(unsigned id)
+{
+    claim.node_id = id;
+}
+
+void fake_os_set_place_error(int error)
+{
+    claim.place_error = error;
+}
+
+static _Thread_local unsigned own_node; /* + 1 */
+
+void fake_os_set_own_node(unsigned node)
+{
+    own_node = node + 1;
 }
 
 void fake_os_set_environ(const char *const *env)
@@ -288,7 +334,67 @@ WRAP(unsigned, os_nnodes, void)
 
 WRAP(unsigned, os_node, void)
 {
+    if (own_node != 0)
+        return own_node - 1;
     return claim.nnodes != 0 ? claim.node : __real_os_node();
+}
+
+WRAP(int, os_mempolicy_allowed, struct os_ids *out)
+{
+    if (!claim.numa_faked)
+        return __real_os_mempolicy_allowed(out);
+    if (claim.numa_error == 0)
+        *out = claim.allowed;
+    return claim.numa_error;
+}
+
+WRAP(int, os_mempolicy_get, enum os_mempolicy *mode, struct os_ids *out)
+{
+    if (!claim.numa_faked)
+        return __real_os_mempolicy_get(mode, out);
+    if (claim.numa_error == 0) {
+        *mode = claim.policy;
+        *out = claim.policy_ids;
+    }
+    return claim.numa_error;
+}
+
+static void say(struct said what);
+
+/* The real one would refuse nodes that are not here. A kernel before 5.15 cannot prefer several. */
+WRAP(int, os_mempolicy_set, void *addr, size_t bytes, enum os_mempolicy mode,
+     const struct os_ids *ids)
+{
+    require_pages(addr, bytes);
+    count_one(FAKE_OS_PLACE);
+    if (claim.place_error == EINVAL && mode == OS_MEMPOLICY_NEAR && os_ids_count(ids) == 1)
+        return 0;
+    return claim.place_error;
+}
+
+WRAP(bool, os_node_id, unsigned *id)
+{
+    *id = claim.node_id;
+    return claim.numa_faked || __real_os_node_id(id);
+}
+
+WRAP(void, os_node_place, void *addr, size_t bytes, unsigned node)
+{
+    require_pages(addr, bytes);
+    say((struct said){
+        .addr = addr, .bytes = bytes, .huge = -1, .made = -1, .node = (int)node + 1});
+    __real_os_node_place(addr, bytes, node);
+}
+
+/* Nodes that are only claimed are said to be placed on. */
+WRAP(bool, os_node_places, void)
+{
+    return claim.nnodes > 1 || __real_os_node_places();
+}
+
+WRAP(const char *, os_numa_init, const char *root, const struct os_ids *wanted, bool *bad)
+{
+    return __real_os_numa_init(claim.root != NULL ? claim.root : root, wanted, bad);
 }
 
 WRAP(const char *const *, os_environ, void)

@@ -31,7 +31,8 @@ enum fake_os_kind {
     FAKE_OS_FILE,     /* cannot be opened */
     FAKE_OS_FILE_END, /* cannot be read beyond its first line */
     FAKE_OS_UNMAP,    /* is counted, cannot fail */
-    FAKE_OS_ANY,      /* the calls of all kinds above but UNMAP, in one sequence */
+    FAKE_OS_PLACE,    /* is counted; fails as fake_os_set_place_error says */
+    FAKE_OS_ANY,      /* the calls of all kinds above but UNMAP and PLACE, in one sequence */
     FAKE_OS_N_KINDS
 };
 
@@ -60,6 +61,7 @@ struct fake_os_said {
     bool made;        /* a huge page of it since */
     const char *name; /* NULL: none */
     bool records;     /* left out of core dumps */
+    int node;         /* where its pages shall be; -1: nothing was said */
 };
 struct fake_os_said fake_os_said(const void *addr);
 /* Bytes of address space reserved or mapped now. */
@@ -78,6 +80,14 @@ void fake_os_set_resident_percent(unsigned percent); /* of any memory; else the 
 void fake_os_set_commit_counts(bool yes);            /* else the truth */
 void fake_os_set_nnodes(unsigned n);
 void fake_os_set_node(unsigned node);
+void fake_os_set_own_node(unsigned node); /* the calling thread's, whatever others' is */
+/* What the kernel says of nodes, beside files: the ids this process may use, or an error to each question;
+ * its memory policy (enum os_mempolicy, none at first) with ids; the id of the node that threads run
+ * on, 0 at first; the error that placing meets. */
+void fake_os_set_numa(const char *allowed, int error);
+void fake_os_set_mempolicy(int policy, const char *ids);
+void fake_os_set_node_id(unsigned id);
+void fake_os_set_place_error(int error);
 void fake_os_set_environ(const char *const *env); /* NULL: the real one */
 
 /* Where the allocator looks for /proc and /sys when it asks for its cgroup. NULL: the truth. */

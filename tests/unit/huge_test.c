@@ -520,7 +520,8 @@ static void random_body(void *percent)
     (void)ss_purge();
     REQUIRE(unit_region().huge_bytes == 0 && unit_region().dirty_bytes == 0);
     REQUIRE(unit_heap(h[0]).superslabs == 0 && unit_heap(h[1]).superslabs == 0);
-    for (char *at = ss_region.base; at < ss_unit_address(ss_region.frontier); at += 2 * MIB)
+    for (char *at = ss_region.base; at < ss_unit_address(ss_region.part[0].frontier);
+         at += 2 * MIB)
         REQUIRE(said(at) == 0);
     ss_validate();
 }

@@ -91,7 +91,7 @@ UNIT_TEST(where_the_region_cannot_serve_a_mapping_does)
 {
     large_start(32 * MIB);
     (void)take(2 * MIB);
-    while (ss_region.committed - ss_region.frontier >= 30 * MIB / SS_UNIT)
+    while (ss_region.part[0].committed - ss_region.part[0].frontier >= 30 * MIB / SS_UNIT)
         (void)take(24 * MIB);
     fake_os_fail(FAKE_OS_COMMIT, 1, FAKE_OS_FOREVER);
     bool zero = false;

@@ -251,7 +251,7 @@ UNIT_TEST(pressure_empties_caches_and_keeps_them_small_until_it_ends)
             hak_free(block[i]);
     }
     unsigned class = ss_class_of(64);
-    REQUIRE(tiny_cached_bytes() > 64 * KIB && tiny_tls.own->cap[class] > 32);
+    REQUIRE(tiny_cached_bytes(TINY_NODES_ALL) > 64 * KIB && tiny_tls.own->cap[class] > 32);
     void *big = hak_malloc(70 * MIB);
     REQUIRE(ss_pressure());
     for (unsigned i = 0; i < 20000; i++)
@@ -259,7 +259,7 @@ UNIT_TEST(pressure_empties_caches_and_keeps_them_small_until_it_ends)
     for (unsigned i = 0; i < 20000; i++)
         hak_free(block[i]);
     REQUIRE(tiny_tls.own->squeezed && tiny_tls.own->cap[class] <= 32 &&
-            tiny_cached_bytes() < 16 * KIB);
+            tiny_cached_bytes(TINY_NODES_ALL) < 16 * KIB);
     tiny_validate(tiny_tls.own);
     REQUIRE(unit_region().dirty_bytes + unit_heap(tiny_tls.own->heap).dirty_bytes <= 2 * MIB);
     hak_free(big);

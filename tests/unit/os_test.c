@@ -5,6 +5,7 @@
  */
 #include "os/os.h"
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <pthread.h>
 #include <sched.h>
@@ -369,6 +370,19 @@ static void the_fake_fails_the_nth_call_and_as_many_as_told(void **state)
     assert_int_equal(fake_os_calls(FAKE_OS_UNMAP), 3);
 }
 
+static void code_of_the_c_library_and_of_its_loader_is_known(void **state)
+{
+    const void *libc = dlsym(RTLD_DEFAULT, "qsort");
+    const void *loader = dlsym(RTLD_DEFAULT, "_dl_deallocate_tls"); /* frees, under a lock */
+    errno = 4321;
+    assert_non_null(libc);
+    assert_true(os_is_libc(libc));
+    if (loader != NULL)
+        assert_true(os_is_libc(loader));
+    assert_false(os_is_libc((const void *)(uintptr_t)write_byte));
+    assert_false(os_is_libc(NULL));
+}
+
 static void the_fake_claims_what_it_was_told(void **state)
 {
     fake_os_set_page_size(65536);
@@ -410,6 +424,7 @@ int main(void)
         TEST(the_exit_hook_runs_in_its_thread_with_the_last_argument),
         TEST(the_environment_is_the_process_own),
         TEST(the_fake_fails_the_nth_call_and_as_many_as_told),
+        TEST(code_of_the_c_library_and_of_its_loader_is_known),
         TEST(the_fake_claims_what_it_was_told),
     };
     return cmocka_run_group_tests_name("os", tests, NULL, NULL);

@@ -103,9 +103,9 @@ UNIT_TEST(any_alignment_up_to_the_largest_is_kept_and_the_gaps_are_used)
         }
     }
     ss_validate();
-    size_t frontier = ss_region.frontier;
+    size_t frontier = ss_region.part[0].frontier;
     char *first = take(1), *aligned = ss_run_alloc(1, 2 * MIB, &zero);
-    REQUIRE(aligned != NULL && ss_region.frontier == frontier);
+    REQUIRE(aligned != NULL && ss_region.part[0].frontier == frontier);
     REQUIRE(take(1) == first + SS_UNIT); /* between the two */
 }
 
@@ -236,7 +236,7 @@ UNIT_TEST(where_generous_growth_is_refused_exact_growth_serves)
 {
     unit_start();
     (void)take(1);
-    size_t left = (ss_region.committed - ss_region.frontier);
+    size_t left = (ss_region.part[0].committed - ss_region.part[0].frontier);
     fake_os_reset();
     fake_os_fail(FAKE_OS_COMMIT, 1, 1);
     (void)take(left + 3);
@@ -332,7 +332,7 @@ UNIT_TEST(every_unit_of_a_window_has_its_records)
     REQUIRE(ss_init());
     size_t n = ss_region.units;
     os_lock(&ss_region.lock);
-    bool all = ss_region_commit_locked(n);
+    bool all = ss_region_commit_locked(&ss_region.part[0], n);
     for (size_t u = 0; all && u < n; u++) {
         ss_region.words[u] = SS_WORD_RUN;
         memset(&ss_region.unit[u], 0xaa, sizeof(ss_region.unit[u]));
@@ -478,7 +478,7 @@ UNIT_TEST(a_run_at_the_frontier_keeps_what_is_not_wanted)
     ss_run_free(last);
     for (unsigned i = 0; i < MANY; i++)
         ss_run_free(wall[i]);
-    REQUIRE(ss_region.free_units == ss_region.frontier);
+    REQUIRE(ss_region.part[0].free_units == ss_region.part[0].frontier);
 }
 
 UNIT_TEST(cutting_a_piece_off_a_large_run_leaves_the_rest_idle)

@@ -303,7 +303,7 @@ UNIT_TEST(a_load_that_comes_in_waves_keeps_as_many_lists_as_a_wave_has)
     REQUIRE(unit_heap(tc->heap).refills - refills <= 5); /* the last list may be a short one */
     REQUIRE(tc->spares[class] > 30 * KEEP);
     tiny_validate(tc); /* T5 */
-    size_t cached = tiny_cached_bytes();
+    size_t cached = tiny_cached_bytes(TINY_NODES_ALL);
     REQUIRE(cached >= WAVE * 64u && cached <= WAVE * 64u + 4096);
     tiny_flush(tc);
     REQUIRE(tc->spares[class] == 0 && tc->spare_bytes == 0);
@@ -402,13 +402,13 @@ UNIT_TEST(cached_bytes_are_those_in_the_lists)
     tiny_start(false, 100, 50);
     struct tiny_cache *tc = tiny_attach();
     tiny_flush(tc);
-    REQUIRE(tiny_cached_bytes() == 0);
+    REQUIRE(tiny_cached_bytes(TINY_NODES_ALL) == 0);
     void *p = get(tc, ss_class_of(64));
-    size_t rest = tiny_cached_bytes();
+    size_t rest = tiny_cached_bytes(TINY_NODES_ALL);
     put(tc, p);
-    REQUIRE(tiny_cached_bytes() == rest + 64);
+    REQUIRE(tiny_cached_bytes(TINY_NODES_ALL) == rest + 64);
     tiny_flush(tc);
-    REQUIRE(tiny_cached_bytes() == 0);
+    REQUIRE(tiny_cached_bytes(TINY_NODES_ALL) == 0);
 }
 
 /* ---- The way home. ---- */
@@ -545,8 +545,8 @@ UNIT_TEST(a_full_list_of_other_heaps_blocks_stays_where_there_is_room_for_it)
 
 UNIT_TEST(blocks_of_another_node_do_not_stay)
 {
+    unit_nnodes = 2;
     tiny_start(true, 64, 32);
-    fake_os_set_nnodes(2);
     struct tiny_cache *tc = tiny_attach(), *near = tiny_borrow();
     fake_os_set_node(1);
     struct tiny_cache *far = tiny_borrow();
@@ -909,10 +909,10 @@ UNIT_TEST(each_parking_empties_one_that_is_old_wherever_it_is)
     REQUIRE(old[1]->bin[ss_class_of(64)].head == NULL);
 }
 
-UNIT_TEST(a_filled_cache_is_preferred_to_an_emptied_one_and_the_same_node_to_another)
+UNIT_TEST(a_filled_cache_is_preferred_to_an_emptied_one_and_another_node_s_is_not_taken)
 {
+    unit_nnodes = 2;
     tiny_start(true, 100, 8);
-    fake_os_set_nnodes(2);
     struct tiny_cache *on[4];
     for (unsigned i = 0; i < 4; i++) {
         fake_os_set_node(i % 2);
@@ -927,9 +927,14 @@ UNIT_TEST(a_filled_cache_is_preferred_to_an_emptied_one_and_the_same_node_to_ano
     fake_os_set_node(0);
     REQUIRE(tiny_borrow() == on[2]);
     REQUIRE(tiny_borrow() == on[0]);
-    REQUIRE(tiny_borrow() == on[3]); /* better another node's than one more */
+    struct tiny_cache *more = tiny_borrow();
+    REQUIRE(more->node == 0 && tiny_ncaches() == 5);
+    fake_os_fail(FAKE_OS_ANY, 1, FAKE_OS_FOREVER);
+    while (ss_meta_alloc(64) != NULL) { /* what the start brought */
+    }
+    REQUIRE(tiny_borrow() == on[3]); /* better another node's than none */
     REQUIRE(tiny_borrow() == on[1]);
-    REQUIRE(tiny_ncaches() == 4);
+    REQUIRE(tiny_borrow() == NULL);
 }
 
 UNIT_TEST(a_thread_without_memory_for_a_cache_gets_none_and_later_one)
@@ -1004,7 +1009,7 @@ int main(void)
         cmocka_unit_test(parked_caches_decay_and_are_still_taken_over),
         cmocka_unit_test(each_parking_empties_one_that_is_old_wherever_it_is),
         cmocka_unit_test(
-            a_filled_cache_is_preferred_to_an_emptied_one_and_the_same_node_to_another),
+            a_filled_cache_is_preferred_to_an_emptied_one_and_another_node_s_is_not_taken),
         cmocka_unit_test(a_thread_without_memory_for_a_cache_gets_none_and_later_one),
         cmocka_unit_test(refill_without_memory_leaves_the_bin_empty_and_works_later),
     };

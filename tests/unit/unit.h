@@ -25,10 +25,13 @@
     }                                                                                          \
     static void name##_child(void *unused)
 
+static unsigned unit_nnodes; /* that the machine claims to have; 0: the truth */
+
 /* Nothing is purged unasked. */
 static inline void unit_params(void)
 {
     fake_os_reset();
+    fake_os_set_nnodes(unit_nnodes);
     os_init();
     ss_params.superslab_bytes = 2 * MIB;
     ss_params.superslab_keep = 2;
