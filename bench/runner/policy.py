@@ -142,7 +142,7 @@ def chart(results, path):
     import matplotlib
     matplotlib.use("Agg")
     matplotlib.rcParams["svg.hashsalt"] = "hakmem"
-    from matplotlib import pyplot as plt
+    from matplotlib import pyplot as plt, ticker
     colors = {"elo": "tab:blue", "ace": "tab:green", "both": "tab:red"}
     figure, axes = plt.subplots(2, len(results), figsize=(2.1 * len(results), 5), squeeze=False,
                                 sharex=True)
@@ -158,6 +158,14 @@ def chart(results, path):
                     axis.axhline(getattr(of[s], what) / off, color=color, lw=1.2, ls="--", label=s)
             axis.set_xscale("log", base=2)
             axis.set_yscale("log", base=2)
+            low, high = axis.get_ylim()
+            axis.set_ylim(min(low, 0.8), max(high, 1.25))
+            ticks = [t for t in (0.1, 0.2, 0.3, 0.5, 0.7, 0.8, 0.9, 1, 1.1, 1.25, 1.5, 2, 3, 5, 10)
+                     if low <= t <= high or 0.8 <= t <= 1.25]
+            axis.yaxis.set_major_locator(ticker.FixedLocator(ticks))
+            axis.yaxis.set_major_formatter(ticker.FormatStrFormatter("%g"))
+            axis.yaxis.set_minor_locator(ticker.NullLocator())
+            axis.xaxis.set_major_formatter(ticker.FormatStrFormatter("%g"))
             axis.tick_params(labelsize=7)
             if row == 0:
                 axis.set_title(load, fontsize=9)

@@ -131,7 +131,7 @@ struct tiny_cache {
     uint32_t remote_full[SS_NCLASS];  /* blocks in the remote list when its room is 0 */
     struct tiny_steer steer[SS_NCLASS];
     struct tiny_seen seen[SS_NCLASS];
-    void *record; /* policy's own */
+    void *record;                /* policy's own */
     uint32_t away;               /* how often in a row its thread was seen on another node */
     uint64_t away_ns;            /* since when */
     _Atomic uint64_t far_pushes; /* to heaps of other nodes, */

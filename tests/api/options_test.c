@@ -31,7 +31,7 @@ static const struct row {
     {#name, CHOICE, {#def, #def, #def}, "0", "0", choices},
 #define HAK_OPT_TRIPLE(name, def, min, max, unit, help)                                        \
     {#name, TRIPLE, {#def, #def, #def}, #min, #max, unit},
-#define HAK_OPT_TEXT(name, what, help) {#name, TEXT, {"", "", ""}, "0", "0", what},
+#define HAK_OPT_TEXT(name, what, help)        {#name, TEXT, {"", "", ""}, "0", "0", what},
 #define HAK_OPT_LIST(name, limit, unit, help) {#name, LIST, {"0", "0", "0"}, "0", #limit, unit},
 #include "base/options.def"
 #undef HAK_OPT
