@@ -277,10 +277,10 @@ void threshold_init(void)
         hak_log(HAK_LOG_INFO, "[ELO] Initialized 12 strategies (thresholds: 512KB-32MB)");
     else
         hak_log(HAK_LOG_INFO, "[ELO] ELO disabled (%s), threshold=%s",
-                !hak_opt.elo_enabled       ? "HAKMEM_ELO_ENABLED=0"
-                : !hak_opt.superslab       ? "HAKMEM_SUPERSLAB=0"
-                : hak_opt.elo_strategy > 0 ? "HAKMEM_ELO_STRATEGY"
-                                           : "HAKMEM_LARGE_THRESHOLD",
+                !hak_opt.superslab                        ? "HAKMEM_SUPERSLAB=0"
+                : hak_opt.elo_strategy > 0                ? "HAKMEM_ELO_STRATEGY"
+                : hak_opt_is_set(HAK_OPT_large_threshold) ? "HAKMEM_LARGE_THRESHOLD"
+                                                          : "HAKMEM_ELO_ENABLED=0",
                 policy_size(size, bytes));
 }
 
