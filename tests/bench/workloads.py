@@ -36,6 +36,8 @@ SMALL = {
     "larson": ["--threads-born 50 --detached", "--threads-born 50 --threads 4",
                "--threads-born 6 --rounds 10 --min 8 --max 1000 --blocks 500",
                "1 8 128 1024 1 12345 2 --detached"],
+    "policy": [f"--steps 4 --threads 4 --load {load}" for load in (
+        "images", "vectors", "slabs", "idle", "hot", "phases", "sparse", "bursts")],
     "producer": ["--batches 20", "--batches 50 --batch 100 --size 64 --threads 8 --in-flight 2"],
     "serverday": ["--connections 500", "--connections 500 --threads 5 --tick-us 10"],
     "sharing": ["--blocks 20000 --which active", "--blocks 20000 --which passive --threads 4"],
@@ -52,6 +54,7 @@ BROKEN = {name: lines[0] + " --threads 1" for name, lines in SMALL.items()} | {
     "large": "--steps 300 --min 1 --max 2 --threads 1",
     "larson": "--threads-born 50 --threads 1",
     "drain": "--mib 4",
+    "policy": "--load hot --steps 4",
     "producer": "--batches 20",
     "serverday": "--connections 2000 --threads 1",
 }
@@ -60,6 +63,7 @@ REFUSED = {
     "blocks": "--size 7", "cross": "--min 20 --max 10", "drain": "--threads 3",
     "graph": "--steps 0x10",
     "grow": "--what trees", "large": "--min 30", "larson": "2 8 128",
+    "policy": "--load nothing",
     "producer": "--threads 3", "serverday": "--report /nowhere/at/all", "sharing": "--size 1",
     "sleepers": "--board /nowhere/at/all", "spike": "--mib 0",
     "table": "--slots 10", "workset": "--steps 99999999999999999999", "zeroed": "--slots 1k",
@@ -151,7 +155,7 @@ def check_test(test):
 
 
 def suite(*files):
-    used, seen = set(), set()
+    used, seen = {"policy"}, set()  # which bench/runner/policy.py runs
     for file in files:
         for test in tomllib.loads(Path(file).read_text())["test"]:
             used |= check_test(test)
