@@ -15,7 +15,7 @@ SOURCE = pathlib.Path(__file__).resolve().parents[2]
 BUILD = SOURCE / "build-bench"
 # Steps that take the default one to two seconds, so that learning is in the figures.
 LOADS = {"images": 24000, "vectors": 60, "slabs": 20, "idle": 600, "hot": 600, "phases": 100,
-         "sparse": 2500, "bursts": 120}
+         "sparse": 800, "bursts": 120}
 KIB = (512, 768, 1088, 1600, 2304, 3392, 4928, 7232, 10560, 15360, 22464, 32768)
 OFF = {"HAKMEM_ELO_ENABLED": "0", "HAKMEM_ACE_ENABLED": "0"}
 SETTINGS = {
@@ -43,8 +43,9 @@ def arguments(argv):
                    "s1 to s12 are the fixed strategies; default: %(default)s")
     p.add_argument("--reps", type=whole, default=5, help="runs of off, elo, ace and both; default: 5")
     p.add_argument("--fixed-reps", type=whole, default=1, help="runs of the others; default: 1")
-    p.add_argument("--limit", type=whole, default=20, help="seconds after which a run is ended, "
-                   "for some strategies are fifty times as slow; default: 20")
+    p.add_argument("--limit", type=whole, default=30, help="seconds after which a run of a fixed "
+                   "strategy is ended, for some are fifty times as slow: there is no figure of it; "
+                   "default: 30")
     p.add_argument("--library", default=str(BUILD / "libhakmem.so"))
     p.add_argument("--program", default=str(BUILD / "bench" / "policy"))
     p.add_argument("--out", default=str(BUILD / "results" / "policy"), help="folder of the results")
@@ -60,7 +61,7 @@ def arguments(argv):
 
 
 def measure(command, settings, library, limit):
-    """CPU and wall seconds, mean and peak MiB, and whether it came to its end."""
+    """CPU and wall seconds, mean and peak MiB, and whether it came to its end. limit: None, or seconds."""
     env = {k: v for k, v in os.environ.items() if not k.startswith("HAKMEM_")}
     env |= settings | {"LD_PRELOAD": library}
     begun = time.monotonic()
@@ -75,7 +76,7 @@ def measure(command, settings, library, limit):
                 samples.append(int(f.read().split()[1]) * os.sysconf("SC_PAGESIZE") / 2**20)
         except (OSError, IndexError):
             pass
-        if ended and time.monotonic() - begun > limit:
+        if ended and limit and time.monotonic() - begun > limit:
             child.kill()
             ended = False
         time.sleep(0.005)
@@ -96,7 +97,8 @@ def series(given, file):
                 fixed = name[0] == "s"
                 if rep >= (given.fixed_reps if fixed else given.reps):
                     continue
-                run = measure(command, SETTINGS[name], given.library, given.limit)
+                run = measure(command, SETTINGS[name], given.library,
+                              given.limit if fixed else None)
                 table.writerow([load, name, rep, *(f"{v:.3f}" for v in run[:4]), int(run.ended)])
                 file.flush()
                 print(f"{load} {name} {rep}: {run.cpu:.2f} s CPU, {run.mean:.0f} MiB", flush=True)
@@ -112,6 +114,12 @@ def read(path):
     return {load: {s: Run(*(statistics.median(getattr(r, f) for r in of) for f in Run._fields[:4]),
                           all(r.ended for r in of)) for s, of in settings.items()}
             for load, settings in runs.items()}
+
+
+def unended(results):
+    """(load, setting) of off, elo, ace and both whose runs were ended by --limit: of such there is no figure."""
+    return [(load, s) for load, of in results.items() for s, r in of.items()
+            if s[0] != "s" and not r.ended]
 
 
 def markdown(results):
@@ -186,6 +194,9 @@ def main(argv):
         with open(out / "policy.csv", "w", encoding="ascii", newline="") as file:
             series(given, file)
     results = read(out / "policy.csv")
+    if unended(results):
+        sys.exit("tools/bench: no figure, as --limit ended it: " +
+                 ", ".join(f"{load} {s}" for load, s in unended(results)))
     if any("off" not in of for of in results.values()):
         sys.exit("tools/bench: --settings: off is what all others are compared with")
     table = markdown(results)

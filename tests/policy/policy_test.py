@@ -288,6 +288,23 @@ class Bench(InFolder):
         self.assertIn("| hot |", run.stdout)
         self.assertIn("<svg", (self.at / "policy.svg").read_text())
 
+    def test_a_run_that_was_ended_is_no_figure(self):
+        (self.at / "policy.csv").write_text("load,setting,rep,cpu,wall,mean,peak,ended\n"
+                                            "hot,off,0,1,1,1,1,0\nhot,elo,0,1,1,1,1,1\n")
+        run = self.bench("--report")
+        self.assertEqual(run.returncode, 1)
+        self.assertEqual(run.stderr, "tools/bench: no figure, as --limit ended it: hot off\n")
+
+    def test_the_constants_are_where_the_model_changes_them(self):
+        constants = load_module(SOURCE / "bench" / "runner" / "constants.py")
+        for name, rows in (("elo.c", constants.ELO), ("ace.c", constants.ACE)):
+            text = (SOURCE / "src" / "policy" / name).read_text()
+            for _, old, _ in rows:
+                self.assertIn(old, text)
+        figures = constants.figures(self.at, "elo.c", "", "")
+        self.assertEqual(len(figures), 12)
+        self.assertGreaterEqual(float(figures[3]), 95) # with a fifth of noise the best or its neighbour leads
+
     def test_bad_arguments_are_refused(self):
         for args in (["--loads", "none"], ["--settings", "s13"], ["--reps", "0"]):
             self.assertEqual(self.bench(*args).returncode, 2)
