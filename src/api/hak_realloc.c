@@ -8,9 +8,7 @@
 #include "api/hak_slow.h"
 #include "base/hak_opt.h"
 #include "hakmem.h"
-#include "large/large.h"
 #include "mid/mid.h"
-#include "policy/policy.h"
 
 void *hak_calloc(size_t count, size_t size)
 {
@@ -46,8 +44,7 @@ static void *resize_large(void *p, size_t n)
         ss_word_heap(word) == 0 && n <= PTRDIFF_MAX && n > (hak_opt.superslab ? mid_max : 0);
     if (!stays)
         return NULL;
-    bool learns = atomic_load_explicit(&policy_learns, memory_order_relaxed);
-    size_t had = learns ? large_usable(p, word) : 0;
+    size_t had = hak_large_had(p, word);
     uint64_t t = policy_large_begin(HAK_MAX(n, had));
     void *q = large_resize(p, word, n);
     policy_large_end(t, q != NULL ? had : 0, q != NULL ? n : 0);

@@ -9,9 +9,7 @@
 
 #include "base/hak_opt.h"
 #include "hakmem.h"
-#include "large/large.h"
 #include "mid/mid.h"
-#include "policy/policy.h"
 #include "tiny/tiny.h"
 
 enum { NO_CLASS = SS_NCLASS };
@@ -164,9 +162,7 @@ HAK_FAST void free_to(struct tiny_cache *tc, void *p, uint32_t word)
 static HAK_SLOW void free_rare(void *p, uint32_t word)
 {
     if (ss_word_heap(word) == 0) {
-        size_t n = atomic_load_explicit(&policy_learns, memory_order_relaxed)
-                       ? large_usable(p, word)
-                       : 0;
+        size_t n = hak_large_had(p, word);
         uint64_t t = policy_large_begin(n);
         large_free(p, word);
         policy_large_end(t, n, 0);

@@ -6,7 +6,9 @@
 #define HAK_SLOW_H
 
 #include "base/hak_base.h"
+#include "large/large.h"
 #include "policy/limit.h"
+#include "policy/policy.h"
 #include "superslab/ss.h"
 
 /* What hak_malloc does when its bin is empty or the size is above 1 KiB. */
@@ -41,6 +43,14 @@ HAK_FAST size_t hak_block_size(const void *p)
     if (HAK_LIKELY(ss_word_heap(word) != 0 && ss_block_starts(p, word)))
         return ss_classes[ss_word_class(word)].size;
     return hak_block_size_slow(p, word); /* large, or the end of the process */
+}
+
+/* Bytes of a large block before it goes or changes, for policy_large_begin and _end; 0: nobody wants to
+ * know. word = ss_word(p). */
+HAK_FAST size_t hak_large_had(const void *p, uint32_t word)
+{
+    return atomic_load_explicit(&policy_learns, memory_order_relaxed) ? large_usable(p, word)
+                                                                      : 0;
 }
 
 #endif /* HAK_SLOW_H */

@@ -50,6 +50,15 @@ static void steer(struct tiny_cache *tc, unsigned c, const struct ace_class *k)
     atomic_store_explicit(&s->remote, k->remote, memory_order_relaxed);
 }
 
+/* What a cache was last told. */
+static struct ace_class steered(const struct tiny_cache *tc, unsigned c)
+{
+    const struct tiny_steer *s = &tc->steer[c];
+    return (struct ace_class){.cap = atomic_load_explicit(&s->cap, memory_order_relaxed),
+                              .refill = atomic_load_explicit(&s->refill, memory_order_relaxed),
+                              .remote = atomic_load_explicit(&s->remote, memory_order_relaxed)};
+}
+
 static void move_explain(const struct tiny_cache *tc, unsigned c, const struct ace_seen *seen,
                          uint32_t from, const struct ace_class *k, const char *rule)
 {
@@ -72,11 +81,8 @@ static struct caches_record *record_of(struct tiny_cache *tc)
     struct caches_record *r = tc->record;
     if (r != NULL || (r = ss_meta_alloc(sizeof(*r))) == NULL)
         return r;
-    for (unsigned c = 0; c < SS_NCLASS; c++) { /* a profile may have said something */
-        r->class[c].cap = atomic_load_explicit(&tc->steer[c].cap, memory_order_relaxed);
-        r->class[c].refill = atomic_load_explicit(&tc->steer[c].refill, memory_order_relaxed);
-        r->class[c].remote = atomic_load_explicit(&tc->steer[c].remote, memory_order_relaxed);
-    }
+    for (unsigned c = 0; c < SS_NCLASS; c++) /* a profile may have said something */
+        r->class[c] = steered(tc, c);
     tc->record = r;
     return r;
 }
@@ -193,11 +199,10 @@ void caches_profile_save(struct hak_text *t)
     for (unsigned c = 1; c < SS_NCLASS; c++) {
         unsigned cap = 0, refill = 0, remote = 0;
         for (const struct tiny_cache *tc = tiny_caches(); tc != NULL; tc = tc->all) {
-            cap = HAK_MAX(cap, atomic_load_explicit(&tc->steer[c].cap, memory_order_relaxed));
-            refill = HAK_MAX(refill,
-                             atomic_load_explicit(&tc->steer[c].refill, memory_order_relaxed));
-            remote = HAK_MAX(remote,
-                             atomic_load_explicit(&tc->steer[c].remote, memory_order_relaxed));
+            struct ace_class k = steered(tc, c);
+            cap = HAK_MAX(cap, k.cap);
+            refill = HAK_MAX(refill, k.refill);
+            remote = HAK_MAX(remote, k.remote);
         }
         if (cap != 0 || remote != 0)
             hak_text_add(t, "ace %u %u %u %u\n", ss_classes[c].size, cap, refill, remote);

@@ -102,37 +102,27 @@ static bool checksum_good(void)
     return memcmp(want, file.text + body, TAIL) == 0;
 }
 
-/* Call fn for each line after the first two. Lines end in NUL from then on. */
-static bool lines_all(bool (*fn)(char *line), bool cut)
-{
-    char *at = file.text;
-    for (unsigned i = 0; at < file.text + file.length; i++) {
-        char *end = memchr(at, cut ? '\n' : '\0', (size_t)(file.text + file.length - at));
-        if (end == NULL)
-            return false;
-        *end = '\0';
-        if (i >= 2 && !fn(at))
-            return false;
-        at = end + 1;
-    }
-    return true;
-}
-
-static bool line_use(char *line, bool try)
+static bool line_use(const char *line, bool try)
 {
     if (strncmp(line, "option ", 7) == 0)
         return hak_opt_profile(line + 7, try);
     return threshold_profile_line(line, try) || caches_profile_line(line, try);
 }
 
-static bool line_check(char *line)
+/* Each line after the first two. They are tried first, and end in NUL from then on. */
+static bool lines_use(bool try)
 {
-    return line_use(line, true);
-}
-
-static bool line_apply(char *line)
-{
-    return line_use(line, false);
+    char *at = file.text;
+    for (unsigned i = 0; at < file.text + file.length; i++) {
+        char *end = memchr(at, try ? '\n' : '\0', (size_t)(file.text + file.length - at));
+        if (end == NULL)
+            return false;
+        *end = '\0';
+        if (i >= 2 && !line_use(at, try))
+            return false;
+        at = end + 1;
+    }
+    return true;
 }
 
 /* Why not? NULL: it is in effect. */
@@ -154,7 +144,7 @@ static const char *load(const char *path)
     head_add(&t);
     if (file.length < t.len || memcmp(file.text, head, t.len) != 0)
         return "a profile made by hakmem " HAK_VERSION ": this one is stale";
-    if (!lines_all(line_check, true) || !lines_all(line_apply, false))
+    if (!lines_use(true) || !lines_use(false))
         return "a profile with lines this hakmem knows";
     return NULL;
 }

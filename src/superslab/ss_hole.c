@@ -15,14 +15,9 @@ enum {
     WORD = 64,
 };
 
-static size_t page_bytes(void)
-{
-    return os_page_size();
-}
-
 static unsigned unit_pages(void)
 {
-    return (unsigned)(SS_UNIT / page_bytes());
+    return (unsigned)(SS_UNIT / os_page_size());
 }
 
 static uint32_t slab_pages(const struct ss_slab *s)
@@ -60,16 +55,28 @@ struct blocks {
 
 static struct blocks blocks_on(const struct ss_slab *s, uint32_t page, uint32_t pages)
 {
-    size_t from = page * page_bytes(), to = from + pages * page_bytes(), size = slab_size(s);
+    size_t from = page * os_page_size(), to = from + pages * os_page_size(),
+           size = slab_size(s);
     uint32_t end = (uint32_t)HAK_MIN((to + size - 1) / size, (size_t)s->carved);
     return (struct blocks){HAK_MIN((uint32_t)(from / size), end), end};
 }
 
-static bool touches_hole(struct ss_slab *s, uint32_t block)
+/* Pages first .. last. */
+struct pages {
+    uint32_t first, last;
+};
+
+static struct pages pages_under(const struct ss_slab *s, uint32_t block)
 {
     size_t at = (size_t)block * slab_size(s), last = at + slab_size(s) - 1;
-    for (size_t page = at / page_bytes(); page <= last / page_bytes(); page++)
-        if (is_hole(s, (uint32_t)page))
+    return (struct pages){(uint32_t)(at / os_page_size()), (uint32_t)(last / os_page_size())};
+}
+
+static bool touches_hole(struct ss_slab *s, uint32_t block)
+{
+    struct pages under = pages_under(s, block);
+    for (uint32_t page = under.first; page <= under.last; page++)
+        if (is_hole(s, page))
             return true;
     return false;
 }
@@ -147,10 +154,10 @@ static void free_list_filter(struct ss_slab *s, const uint64_t *pages)
     void *kept = NULL, *next;
     for (void *b = s->free; b != NULL; b = next) {
         next = ss_next(b);
-        size_t at = (size_t)block_index(s, b) * slab_size(s), last = at + slab_size(s) - 1;
+        struct pages under = pages_under(s, block_index(s, b));
         bool gone = false;
-        for (size_t page = at / page_bytes(); page <= last / page_bytes(); page++)
-            gone |= bit(pages, (uint32_t)page);
+        for (uint32_t page = under.first; page <= under.last; page++)
+            gone |= bit(pages, page);
         if (gone) {
             s->nfree--;
             s->ngone++;
@@ -193,8 +200,9 @@ static size_t idle_bytes(const struct ss_slab *s)
     return blocks * slab_size(s);
 }
 
-/* A huge page is not broken while most of it is in use. */
-static bool superslab_keeps(struct ss_superslab *ss, size_t first)
+/* A huge page is not broken for holes while most of it is in use: blocks count here, not slabs as where
+ * units go back (ss_slab.c). */
+static bool huge_page_stays(const struct ss_superslab *ss, size_t first)
 {
     if (!ss_huge_is(ss))
         return false;
@@ -213,12 +221,12 @@ enum ss_holes ss_holes_claim_locked(struct ss_heap *h, size_t index, struct ss_b
     struct ss_superslab *ss = ss_superslab_at(index);
     size_t first = index * ss_region.ss_units;
     enum ss_holes found = SS_HOLES_NONE;
-    if (ss->heap != h || superslab_keeps(ss, first))
+    if (ss->heap != h || huge_page_stays(ss, first))
         return found;
     for (size_t u = first; u < first + ss_region.ss_units; u++) {
         struct ss_slab *s = &ss_region.unit[u].slab;
         if (ss_region.words[u] == SS_WORD_NONE || s->back != 0 || s->looked || s->away ||
-            idle_bytes(s) < page_bytes())
+            idle_bytes(s) < os_page_size())
             continue;
         if (!b->all && h->tick - s->tick < SS_DECAY_TICKS)
             found = SS_HOLES_LATER;
@@ -265,15 +273,14 @@ static size_t slab_return_locked(struct ss_heap *h, struct ss_slab *s,
         ss_slab_link(h, s);
     if (s->nout == 0)
         ss_slab_give_locked(h, s);
-    return pages * page_bytes();
+    return pages * os_page_size();
 }
 
 size_t ss_holes_return_locked(struct ss_heap *h, const struct ss_batch *b, unsigned done)
 {
     size_t bytes = 0;
     for (unsigned i = 0, n; i < b->n; i += n) {
-        size_t unit = b->piece[i].first;
-        struct ss_slab *s = &ss_region.unit[unit - ss_region.unit[unit].slab.back].slab;
+        struct ss_slab *s = ss_slab_of(ss_unit_address(b->piece[i].first));
         size_t end = ss_slab_unit(s) + ss_classes[s->class].units;
         for (n = 1; i + n < b->n && b->piece[i + n].first < end; n++) {
         }
@@ -290,7 +297,7 @@ static bool pages_fill(struct ss_heap *h, struct ss_slab *s, uint32_t first, uin
     uint32_t n = 0;
     for (uint32_t page = first; page < end; page++)
         n += is_hole(s, page);
-    if (!ss_held_take(n * page_bytes()))
+    if (!ss_held_take(n * os_page_size()))
         return false;
     for (uint32_t page = first; page < end; page++)
         if (is_hole(s, page))
@@ -303,8 +310,8 @@ static bool pages_fill(struct ss_heap *h, struct ss_slab *s, uint32_t first, uin
 bool ss_holes_carve_locked(struct ss_heap *h, struct ss_slab *s, uint32_t n)
 {
     size_t from = (size_t)s->carved * slab_size(s), to = from + (size_t)n * slab_size(s);
-    return s->nholes == 0 || pages_fill(h, s, (uint32_t)(from / page_bytes()),
-                                        (uint32_t)((to + page_bytes() - 1) / page_bytes()));
+    return s->nholes == 0 || pages_fill(h, s, (uint32_t)(from / os_page_size()),
+                                        (uint32_t)((to + os_page_size() - 1) / os_page_size()));
 }
 
 bool ss_holes_fill_locked(struct ss_heap *h, struct ss_slab *s, uint32_t want,
@@ -320,7 +327,7 @@ bool ss_holes_fill_locked(struct ss_heap *h, struct ss_slab *s, uint32_t want,
         end++;
         struct blocks on = blocks_on(s, page, end - page);
         last = end == slab_pages(s) || !is_hole(s, end) || blocks_on(s, end, 1).first == on.end;
-        n = last ? on.end - first : (uint32_t)(end * page_bytes() / slab_size(s)) - first;
+        n = last ? on.end - first : (uint32_t)(end * os_page_size() / slab_size(s)) - first;
     }
     if (!pages_fill(h, s, page, end))
         return false;
@@ -346,7 +353,7 @@ bool ss_holes_drop_locked(struct ss_heap *h, struct ss_slab *s, uint32_t *clean)
         else
             pages += count;
     }
-    if (!ss_held_take(pages * page_bytes()))
+    if (!ss_held_take(pages * os_page_size()))
         return false;
     h->hole_pages -= s->nholes;
     return true;

@@ -530,10 +530,12 @@ static void gather(struct tiny_cache *tc)
 /* One refill in 16 is timed, where policy wants to know. 0: not this one. */
 static uint64_t refill_begin(struct tiny_cache *tc, unsigned class)
 {
+    if (HAK_LIKELY(!tiny_params.count))
+        return 0;
     see(&tc->seen[class].misses);
-    bool timed = tiny_params.count &&
-                 atomic_load_explicit(&tc->seen[class].misses, memory_order_relaxed) % 16 == 1;
-    return HAK_UNLIKELY(timed) ? os_now_ns() : 0;
+    return atomic_load_explicit(&tc->seen[class].misses, memory_order_relaxed) % 16 == 1
+               ? os_now_ns()
+               : 0;
 }
 
 static void refill_end(struct tiny_cache *tc, unsigned class, uint64_t begun)

@@ -156,7 +156,7 @@ UNIT_TEST(blocks_come_out_of_holes_a_page_at_a_time_after_those_in_the_list)
     struct ss_chain c;
     bool grew, seen[N] = {false};
     REQUIRE(ss_refill(h, class_512, 1, &c, &grew) && c.count == 4 * 7);
-    for (unsigned i = 0, last = 0; i < 12; i++, last = c.count) {
+    for (unsigned i = 0; i < 12; i++) {
         for (const char *b = c.head; b != NULL; b = ss_next(b)) {
             size_t at = (size_t)(b - (char *)block[0]) / 512;
             REQUIRE(at < N && at % 32 != 0 && !seen[at]);
@@ -164,7 +164,6 @@ UNIT_TEST(blocks_come_out_of_holes_a_page_at_a_time_after_those_in_the_list)
         }
         REQUIRE(unit_heap(h).hole_bytes == (12 - i) * (size_t)PAGE);
         REQUIRE(ss_refill(h, class_512, 1, &c, &grew) && c.count == 8 && !c.zero);
-        (void)last;
     }
     REQUIRE(unit_heap(h).hole_bytes == 0 && unit_heap(h).slabs == 1);
     ss_validate();
