@@ -179,6 +179,10 @@ static HAK_SLOW void free_rare(void *p, uint32_t word)
 void hak_free_slow(void *p)
 {
     /* The common ways here: no block at all, a full list. */
+    if (p == NULL) {
+        tiny_leave();
+        return;
+    }
     struct tiny_cache *tc = tiny_enter();
     uint32_t word = ss_word(p);
     if (HAK_LIKELY(ss_word_heap(word) != 0 && tc->heap != NULL)) {
@@ -186,8 +190,6 @@ void hak_free_slow(void *p)
         tiny_leave();
     } else {
         tiny_leave();
-        if (p == NULL)
-            return;
         free_rare(p, word);
     }
     DUE_CHECK();

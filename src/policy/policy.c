@@ -13,6 +13,8 @@
 
 enum {
     CAP_MAX_BLOCKS = 4096, /* of one list: a slab of the smallest class */
+    CAP_FEW_BLOCKS = 8, /* a shorter list changes hands at every second operation: it may be */
+    CAP_FEW_TIMES = 4,  /* so many times as long */
 };
 
 static const uint64_t PARK_DECAY_NS = 1000000000u, SWEEP_NS = 1000000u, HALVE_NS = 125000000u;
@@ -49,14 +51,21 @@ void policy_init(void)
     ace_init();
 }
 
+static uint32_t cap_max(size_t size)
+{
+    uint64_t blocks = HAK_MIN(hak_opt.tiny_cache / 2 / size, (uint64_t)CAP_MAX_BLOCKS);
+    return (uint32_t)(blocks >= CAP_FEW_BLOCKS
+                          ? blocks
+                          : HAK_MIN(blocks * CAP_FEW_TIMES, (uint64_t)CAP_FEW_BLOCKS));
+}
+
 void policy_init_bins(void)
 {
     for (unsigned c = 0; c < SS_NCLASS; c++) {
         size_t size = ss_classes[c].size;
         if (size == 0)
             continue; /* too big for this superslab size */
-        tiny_params.cap_max[c] =
-            (uint32_t)HAK_MIN(hak_opt.tiny_cache / 2 / size, (uint64_t)CAP_MAX_BLOCKS);
+        tiny_params.cap_max[c] = cap_max(size);
         tiny_params.remote_max[c] = (uint32_t)HAK_MAX(
             HAK_MIN(hak_opt.remote_batch, (uint64_t)TINY_PARCEL_BYTES / size), (uint64_t)1);
     }
