@@ -180,9 +180,9 @@ class Judge:
         mine, took = ratio(self.mine), time(self.mine)
         other, peer = self.best(ratio)
         least, fastest = self.best(time)
-        if None in (mine, took, other) or time(peer) is None:
+        if None in (mine, took, other, least):
             return self.say(test, None, "no mean RSS/live, or no time, of its own or a peer")
-        return self.say(test, mine <= other and took <= time(peer) * TIME_TOLERANCE,
+        return self.say(test, mine <= other and took <= least * TIME_TOLERANCE,
                         f"mean RSS/live {mine:.2f}, the best peer, {peer}, has {other:.2f}; "
                         f"{took:.1f} s of processor time, {peer} {time(peer):.1f} s, the "
                         f"fastest peer, {fastest}, {least:.1f} s")

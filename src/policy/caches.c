@@ -51,7 +51,7 @@ static void steer(struct tiny_cache *tc, unsigned c, const struct ace_class *k)
 }
 
 /* What a cache was last told. */
-static struct ace_class steered(const struct tiny_cache *tc, unsigned c)
+static struct ace_class last_told(const struct tiny_cache *tc, unsigned c)
 {
     const struct tiny_steer *s = &tc->steer[c];
     return (struct ace_class){.cap = atomic_load_explicit(&s->cap, memory_order_relaxed),
@@ -82,7 +82,7 @@ static struct caches_record *record_of(struct tiny_cache *tc)
     if (r != NULL || (r = ss_meta_alloc(sizeof(*r))) == NULL)
         return r;
     for (unsigned c = 0; c < SS_NCLASS; c++) /* a profile may have said something */
-        r->class[c] = steered(tc, c);
+        r->class[c] = last_told(tc, c);
     tc->record = r;
     return r;
 }
@@ -199,7 +199,7 @@ void caches_profile_save(struct hak_text *t)
     for (unsigned c = 1; c < SS_NCLASS; c++) {
         unsigned cap = 0, refill = 0, remote = 0;
         for (const struct tiny_cache *tc = tiny_caches(); tc != NULL; tc = tc->all) {
-            struct ace_class k = steered(tc, c);
+            struct ace_class k = last_told(tc, c);
             cap = HAK_MAX(cap, k.cap);
             refill = HAK_MAX(refill, k.refill);
             remote = HAK_MAX(remote, k.remote);

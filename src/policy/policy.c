@@ -53,10 +53,9 @@ void policy_init(void)
 
 static uint32_t cap_max(size_t size)
 {
-    uint64_t blocks = HAK_MIN(hak_opt.tiny_cache / 2 / size, (uint64_t)CAP_MAX_BLOCKS);
-    return (uint32_t)(blocks >= CAP_FEW_BLOCKS
-                          ? blocks
-                          : HAK_MIN(blocks * CAP_FEW_TIMES, (uint64_t)CAP_FEW_BLOCKS));
+    uint64_t blocks = hak_opt.tiny_cache / 2 / size;
+    uint64_t few = HAK_MIN(blocks * CAP_FEW_TIMES, (uint64_t)CAP_FEW_BLOCKS);
+    return (uint32_t)HAK_MIN(HAK_MAX(blocks, few), (uint64_t)CAP_MAX_BLOCKS);
 }
 
 void policy_init_bins(void)

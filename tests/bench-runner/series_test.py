@@ -194,8 +194,8 @@ class Targets(unittest.TestCase):
                 self.assertIn(word, self.judged("survivors"))
 
     def test_a_server_day_takes_no_more_memory_and_no_more_time(self):
-        for ratio, cpu, word in ((1.2, 12.5, ": met:"), (1.3, 10, ": NOT MET:"),
-                                 (1.2, 12.7, ": NOT MET:")):
+        for ratio, cpu, word in ((1.2, 10.4, ": met:"), (1.3, 10, ": NOT MET:"),
+                                 (1.2, 10.6, ": NOT MET:")):
             with self.subTest((ratio, cpu)):
                 self.setUp()
                 self.add("serverday", hakmem={"mean_ratio": ratio, "work_cpu": cpu},
