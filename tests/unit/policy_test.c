@@ -82,6 +82,7 @@ static void bins_body(void *mode)
                 (tiny_params.cap_max[c] <= 8 &&
                  2 * tiny_params.cap_max[c] * size <= 4 * hak_opt.tiny_cache));
         REQUIRE(tiny_params.cap_max[c] <= 65535); /* a spare list's count */
+        REQUIRE((tiny_params.cap_max[c] > 0) == (size <= hak_opt.tiny_cache));
     }
 }
 
