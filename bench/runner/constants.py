@@ -21,6 +21,8 @@ ELO = [("as it is", "", ""),
        ("never after one match", "CLEAR = 40", "CLEAR = 4000"),
        ("20 points to freeze", "MARGIN = 50", "MARGIN = 20"),
        ("100 points to freeze", "MARGIN = 50", "MARGIN = 100"),
+       ("a loss of 0.05 % of all time", "LOSS_TIME = 0.002", "LOSS_TIME = 0.0005"),
+       ("a loss of 1 % of all time", "LOSS_TIME = 0.002", "LOSS_TIME = 0.01"),
        ("trust 50", "BONUS = 200", "BONUS = 50"),
        ("trust 800", "BONUS = 200", "BONUS = 800")]
 ACE = [("as it is", "", ""),

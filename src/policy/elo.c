@@ -21,14 +21,20 @@ static const double MARGIN = 50, /* points ahead: 7.5 % cheaper */
     BONUS = 200,                 /* points of trust in one that has not played */
     RARE = 0.005,                /* share of sizes that does not count */
     SHIFT = 0.7,                 /* distance of mixes that is another load */
-    HOPELESS = 3;                /* times the leader's cost */
+    HOPELESS = 3,                /* times the leader's cost */
+    LOSS_TIME = 0.002,           /* challengers may lose this share of all time, */
+    LOSS_OWN = 0.02,             /* this of what the leader takes, */
+    TRIAL_NS = 20e6,             /* one epoch beyond that, and most that is saved up */
+    WORST = 0.01; /* share of all time that a trial might lose before it is ended */
 enum {
     LED = 8,         /* matches far ahead, then frozen */
     LEAST_GAMES = 2, /* of every rival before that, and of a leader */
     SHIFTED = 8,     /* epochs */
     DRIFTED = 8,
-    HOPELESS_OPS = 8,
-    STABLE = 32, /* matches without a new leader, then half the exploration; twice */
+    HOPELESS_OPS = 4,
+    LOSING_OPS = 2,
+    WORST_OPS = 8, /* settling included */
+    STABLE = 32,   /* matches without a new leader, then half the exploration; twice */
 };
 
 unsigned elo_bucket(size_t n)
@@ -75,10 +81,16 @@ double elo_k(uint32_t games_a, uint32_t games_b)
     return HAK_MIN(games_a, games_b) < NEW_GAMES ? K_NEW : K_OLD;
 }
 
+/* Of the program's time: what is held free does not make it slower. */
+static double work_ns(const struct elo_work *k, const struct elo_weights *w)
+{
+    return k->ns * w->ns + k->faults * w->fault;
+}
+
 double elo_cost(const struct elo_epoch *p, const struct elo_weights *w)
 {
-    double sum = p->ns * w->ns + p->faults * w->fault + p->idle * w->idle;
-    return HAK_MAX(sum, 1.0) / HAK_MAX(p->ops, 1u);
+    double sum = work_ns(&p->work, w) + p->idle * w->idle;
+    return HAK_MAX(sum, 1.0) / HAK_MAX(p->work.ops, 1u);
 }
 
 double elo_distance(const double *a, const double *b)
@@ -92,14 +104,14 @@ double elo_distance(const double *a, const double *b)
 static void shares(const struct elo_epoch *p, double *share)
 {
     for (unsigned i = 0; i < ELO_BUCKETS; i++)
-        share[i] = (double)p->bucket[i] / HAK_MAX(p->ops, 1u);
+        share[i] = (double)p->bucket[i] / HAK_MAX(p->work.ops, 1u);
 }
 
 /* Of few operations the mix says little: the fewer, the more may two differ. */
 static bool comparable(const struct elo_epoch *a, const struct elo_epoch *b)
 {
     double x[ELO_BUCKETS], y[ELO_BUCKETS];
-    uint32_t few = HAK_MIN(a->ops, b->ops);
+    uint32_t few = HAK_MIN(a->work.ops, b->work.ops);
     shares(a, x);
     shares(b, y);
     double most = few >= 400 ? 0.5 : few >= 100 ? 0.6 : few >= ELO_EPOCH_OPS ? 0.8 : 1.0;
@@ -224,7 +236,47 @@ static void reopen(struct elo *e)
     e->playing = e->leader;
 }
 
+/* ---- What trials cost. ---- */
+
+/* ns beyond what the leader takes for as many requests. */
+static double lost(const struct elo *e, const struct elo_work *k)
+{
+    const struct elo_work *usual = &e->first.work;
+    double pace = work_ns(usual, &e->weights) / HAK_MAX(usual->ops, 1u);
+    return work_ns(k, &e->weights) - pace * k->ops;
+}
+
+static void credit_follow(struct elo *e, const struct elo_epoch *done)
+{
+    if (done->strategy == e->leader)
+        e->credit += LOSS_OWN * work_ns(&done->work, &e->weights);
+    e->credit += LOSS_TIME * done->span_ns;
+    if (e->have_first) {
+        e->credit -= lost(e, &done->settling);
+        if (done->strategy != e->leader)
+            e->credit -= lost(e, &done->work);
+    }
+    e->credit = HAK_MIN(e->credit, TRIAL_NS);
+    e->span_ns += done->span_ns;
+}
+
+/* The worst that a challenger may do before that is seen: every page of the blocks it treats otherwise comes
+ * by a fault. A young process does not try that with large blocks. */
+static bool can_afford(const struct elo *e, unsigned i)
+{
+    enum { PAGE = 4096 };
+    double pages = 0;
+    for (unsigned b = HAK_MIN(i, e->leader) + 1; b <= HAK_MAX(i, e->leader); b++)
+        pages += e->mix[b] * elo_threshold[b] / PAGE; /* the upper end of the bucket */
+    return WORST_OPS * pages * e->weights.fault <= WORST * e->span_ns;
+}
+
 /* ---- Matches. ---- */
+
+static void epochs_longer(struct elo *e)
+{
+    e->epoch_ms = HAK_MIN(2 * e->epoch_ms, (unsigned)ELO_EPOCH_MS_MAX);
+}
 
 static void play(struct elo *e, unsigned a, unsigned b, double score)
 {
@@ -260,7 +312,8 @@ static enum elo_event match(struct elo *e, const struct elo_epoch *last)
     double own = (elo_cost(&e->first, &e->weights) + elo_cost(last, &e->weights)) / 2;
     double other = elo_cost(&e->second, &e->weights);
     if (!comparable(&e->first, &e->second) || !comparable(&e->second, last)) {
-        e->epoch_ms = HAK_MIN(2 * e->epoch_ms, (unsigned)ELO_EPOCH_MS_MAX);
+        if (!e->second.cut)
+            epochs_longer(e);
         return ELO_NOTHING;
     }
     play(e, a, b, elo_score(own, other));
@@ -287,13 +340,15 @@ static enum elo_event match(struct elo *e, const struct elo_epoch *last)
 static bool may_explore(const struct elo *e)
 {
     double share = e->explore / (1u << HAK_MIN(e->stable / STABLE, 2u));
-    return !e->frozen && e->explored + 1 <= share * (e->epochs + 1);
+    return !e->frozen && e->alike && e->credit >= 0 &&
+           e->explored + 1 <= share * (e->epochs + 1);
 }
 
 enum elo_event elo_step(struct elo *e, const struct elo_epoch *done)
 {
     enum elo_event event = ELO_NOTHING;
     e->epochs++;
+    credit_follow(e, done);
     mix_follow(e, done);
     if (done->strategy != e->leader) {
         e->explored++;
@@ -302,8 +357,11 @@ enum elo_event elo_step(struct elo *e, const struct elo_epoch *done)
         e->playing = e->leader;
     } else {
         drift_follow(e, done);
+        e->alike = e->have_first && comparable(&e->first, done);
         if (e->waits)
             event = match(e, done);
+        else if (e->have_first && !e->alike)
+            epochs_longer(e);
         e->waits = false;
         e->first = *done;
         e->have_first = event != ELO_LEADER;
@@ -312,14 +370,20 @@ enum elo_event elo_step(struct elo *e, const struct elo_epoch *done)
         reopen(e);
         return ELO_OPENED;
     }
-    if (!e->waits)
-        e->playing = e->have_first && may_explore(e) ? challenger(e) : e->leader;
+    if (!e->waits) {
+        unsigned next = e->have_first && may_explore(e) ? challenger(e) : e->leader;
+        e->playing = can_afford(e, next) ? next : e->leader;
+    }
     return event;
 }
 
 bool elo_hopeless(const struct elo *e, const struct elo_epoch *so_far)
 {
-    return so_far->strategy != e->leader && e->have_first && so_far->ops >= HOPELESS_OPS &&
-           comparable(so_far, &e->first) &&
-           elo_cost(so_far, &e->weights) > HOPELESS * elo_cost(&e->first, &e->weights);
+    if (so_far->strategy == e->leader || !e->have_first)
+        return false;
+    bool costly = so_far->work.ops >= HOPELESS_OPS && comparable(so_far, &e->first) &&
+                  elo_cost(so_far, &e->weights) > HOPELESS * elo_cost(&e->first, &e->weights);
+    bool losing = so_far->work.ops >= LOSING_OPS &&
+                  lost(e, &so_far->work) > HAK_MAX(e->credit, 0.0) + TRIAL_NS;
+    return costly || losing;
 }

@@ -13,7 +13,8 @@
  *
  * Invariants:
  *   E1  the ratings' sum stays 12 * 1500: what one wins the other loses.
- *   E2  of all epochs no more than the share asked for are a challenger's.
+ *   E2  of all epochs no more than the share asked for are a challenger's; and none is, while what
+ *       challengers cost more than the leader would have is beyond a share of all time.
  *   E3  a rating stays within 1500 -+ ELO_REACH.
  */
 #ifndef HAK_ELO_H
@@ -37,13 +38,21 @@ extern const uint32_t elo_threshold[ELO_N];
 /* How many thresholds are n or less: strategies below that give n a mapping. */
 unsigned elo_bucket(size_t n);
 
+/* What requests of elo_threshold[0] and more took of the program's time. */
+struct elo_work {
+    uint32_t ops;  /* so many requests */
+    double ns;     /* in malloc, free, realloc of such */
+    double faults; /* page faults of the process meanwhile */
+};
+
 /* What ran under one strategy for a while. */
 struct elo_epoch {
     unsigned strategy;
-    uint32_t ops;                 /* requests of elo_threshold[0] and more */
-    uint32_t bucket[ELO_BUCKETS]; /* of them, by size */
-    double ns;                    /* in malloc, free, realloc of such */
-    double faults;                /* page faults of the process */
+    bool cut;                     /* elo_hopeless ended it */
+    struct elo_work work;         /* what counts, */
+    struct elo_work settling;     /* and what the change of strategy took before that */
+    double span_ns;               /* how long both were */
+    uint32_t bucket[ELO_BUCKETS]; /* of work.ops, by size */
     double idle;                  /* MiB * ms that were held free */
 };
 
@@ -66,11 +75,14 @@ struct elo {
     struct elo_weights weights;
     unsigned epoch_ms; /* how long an epoch shall be */
     double explore;    /* share of epochs, 0 to 1 */
+    double span_ns;    /* all epochs so far */
+    double credit;     /* ns that challengers may lose; negative: that they lost too much */
     unsigned leader, playing;
     bool frozen;
     /* Of the match going on. */
     bool waits; /* the challenger has played, the leader plays the second time */
     bool have_first;
+    bool alike; /* the leader's last two epochs had the same kind of load */
     struct elo_epoch first, second;
     /* So far. */
     uint32_t epochs, explored;

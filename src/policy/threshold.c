@@ -19,7 +19,7 @@
 
 enum {
     SETTLE_SHARE = 8, /* of an epoch, and */
-    SETTLE_OPS = 4,   /* after a change: blocks of the strategy before are still coming back */
+    SETTLE_OPS = 2,   /* after a change: blocks of the strategy before are still coming back */
     VOID_MS = 2000,   /* an epoch of fewer operations than ELO_EPOCH_OPS tells nothing */
     /* One operation in so many is timed, */
     ONE_IN_LEADER = 4,
@@ -44,6 +44,8 @@ static struct {
     _Alignas(HAK_LINE) struct os_lock lock; /* only ever tried */
     struct elo elo;                         /* [lock] and all below */
     bool settling;
+    struct elo_work settled; /* what that took */
+    uint64_t changed_ns;     /* when it, or else the epoch, began */
     uint64_t begun_ns, begun_ticks, begun_faults, sampled_ns;
     double ticks_per_ns;
     double idle;
@@ -88,6 +90,13 @@ static void counters_clear(uint64_t now)
     elo.begun_faults = os_faults();
 }
 
+static void epoch_begin(uint64_t now)
+{
+    counters_clear(now);
+    elo.settled = (struct elo_work){0};
+    elo.changed_ns = now;
+}
+
 /* Account for the time since the last sample. */
 static void idle_sample(uint64_t now)
 {
@@ -103,19 +112,22 @@ static void idle_sample(uint64_t now)
     elo.sampled_ns = now;
 }
 
-static struct elo_epoch epoch_so_far(void)
+static struct elo_epoch epoch_so_far(uint64_t now)
 {
-    struct elo_epoch p = {.strategy = elo.elo.playing, .idle = elo.idle};
+    struct elo_epoch p = {.strategy = elo.elo.playing,
+                          .settling = elo.settled,
+                          .span_ns = (double)(now - elo.changed_ns),
+                          .idle = elo.idle};
     for (unsigned i = 0; i < ELO_BUCKETS; i++) {
         p.bucket[i] = atomic_load_explicit(&elo.bucket[i], memory_order_relaxed);
-        p.ops += p.bucket[i];
+        p.work.ops += p.bucket[i];
     }
     uint32_t timed = atomic_load_explicit(&elo.timed, memory_order_relaxed);
     uint32_t calls = atomic_load_explicit(&elo.ops, memory_order_relaxed);
     double ticks = (double)atomic_load_explicit(&elo.ticks, memory_order_relaxed);
     if (timed > 0 && elo.ticks_per_ns > 0)
-        p.ns = ticks / elo.ticks_per_ns * calls / timed;
-    p.faults = (double)(os_faults() - elo.begun_faults);
+        p.work.ns = ticks / elo.ticks_per_ns * calls / timed;
+    p.work.faults = (double)(os_faults() - elo.begun_faults);
     return p;
 }
 
@@ -162,7 +174,7 @@ static void epoch_end(const struct elo_epoch *p, uint64_t now)
                                          : 1,
                           memory_order_relaxed);
     event_explain(event, before);
-    counters_clear(now);
+    epoch_begin(now);
 }
 
 static void look_locked(void)
@@ -171,7 +183,7 @@ static void look_locked(void)
     if (elo.begun_ns == 0 || past > VOID_MS * (uint64_t)NS_PER_MS) {
         elo.sampled_ns = elo.begun_ns == 0 ? now : elo.sampled_ns;
         idle_sample(now);
-        counters_clear(now);
+        epoch_begin(now);
         return;
     }
     if (elo.ticks_per_ns == 0 && past > NS_PER_MS)
@@ -181,16 +193,18 @@ static void look_locked(void)
     uint64_t epoch = elo.elo.epoch_ms * (uint64_t)NS_PER_MS;
     if (leads && past < epoch)
         return;
-    struct elo_epoch p = epoch_so_far();
+    struct elo_epoch p = epoch_so_far(now);
     if (elo.settling) {
-        if (p.ops >= SETTLE_OPS && past >= epoch / SETTLE_SHARE) {
+        if (p.work.ops >= SETTLE_OPS && past >= epoch / SETTLE_SHARE) {
             elo.settling = false;
+            elo.settled = p.work;
             counters_clear(now);
         }
-    } else if ((past >= epoch && p.ops >= ELO_EPOCH_OPS && elo.ticks_per_ns > 0) ||
-               elo_hopeless(&elo.elo, &p)) {
-        epoch_end(&p, now);
+        return;
     }
+    p.cut = elo_hopeless(&elo.elo, &p);
+    if (p.cut || (past >= epoch && p.work.ops >= ELO_EPOCH_OPS && elo.ticks_per_ns > 0))
+        epoch_end(&p, now);
 }
 
 /* Every half millisecond is often enough, or for a challenger every operation. */

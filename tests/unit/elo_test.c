@@ -8,6 +8,8 @@
 
 static const struct elo_weights weights = {1, 700, 250};
 
+static const double PLENTY = 1e15; /* ns an epoch: nothing that is lost matters beside it */
+
 static double absolute(double x)
 {
     return x < 0 ? -x : x;
@@ -23,6 +25,7 @@ struct world {
     double cost[ELO_N];
     double noise; /* 0.2: from 0.8 to 1.2 times the cost */
     bool one_bucket;
+    double span_ns; /* of an epoch */
     uint64_t random;
 };
 
@@ -33,17 +36,17 @@ static double uniform(struct world *w)
 
 static struct elo_epoch played(struct world *w, unsigned strategy)
 {
-    struct elo_epoch p = {.strategy = strategy, .ops = 1300};
+    struct elo_epoch p = {.strategy = strategy, .work.ops = 1300, .span_ns = w->span_ns};
     for (unsigned b = 0; b < ELO_BUCKETS; b++)
         p.bucket[b] = w->one_bucket ? (b == 6 ? 1300 : 0) : 100;
-    p.ns = 1300 * w->cost[strategy] * (1 - w->noise + 2 * w->noise * uniform(w));
+    p.work.ns = 1300 * w->cost[strategy] * (1 - w->noise + 2 * w->noise * uniform(w));
     return p;
 }
 
 /* The best is `best`; each strategy away from it costs a fifth more. */
 static struct world world_with(unsigned best, double noise, uint64_t seed)
 {
-    struct world w = {.noise = noise, .random = seed * 2654435761u + 1};
+    struct world w = {.noise = noise, .span_ns = PLENTY, .random = seed * 2654435761u + 1};
     for (unsigned i = 0; i < ELO_N; i++) {
         w.cost[i] = 1000;
         for (unsigned d = i > best ? i - best : best - i; d > 0; d--)
@@ -103,7 +106,7 @@ UNIT_TEST(scores_are_those_of_costs)
 {
     REQUIRE(near(elo_score(5, 5), 0.5) && near(elo_score(1, 2), 16.0 / 17));
     REQUIRE(near(elo_score(1, 2) + elo_score(2, 1), 1));
-    struct elo_epoch p = {.ops = 10, .ns = 1000, .faults = 2, .idle = 4};
+    struct elo_epoch p = {.work = {10, 1000, 2}, .idle = 4};
     REQUIRE(near(elo_cost(&p, &weights), (1000 + 1400 + 1000) / 10.0));
     REQUIRE(elo_k(0, 100) > elo_k(100, 100));
 }
@@ -112,7 +115,7 @@ UNIT_TEST(scores_are_those_of_costs)
 UNIT_TEST(points_are_conserved_and_bounds_hold_under_wild_costs)
 {
     for (uint64_t seed = 1; seed < 60; seed++) {
-        struct world w = {.noise = 0.99, .random = seed};
+        struct world w = {.noise = 0.99, .span_ns = PLENTY, .random = seed};
         struct elo e;
         elo_init(&e, (unsigned)(seed % ELO_N), (double)(seed % 50 + 1) / 100, weights);
         for (unsigned round = 0; round < 40; round++) {
@@ -191,7 +194,7 @@ UNIT_TEST(another_mix_of_sizes_opens_what_was_frozen)
 UNIT_TEST(the_leader_does_not_change_for_ever_among_equals)
 {
     for (uint64_t seed = 1; seed <= 10; seed++) {
-        struct world w = {.noise = 0.1, .random = seed};
+        struct world w = {.noise = 0.1, .span_ns = PLENTY, .random = seed};
         struct elo e;
         for (unsigned i = 0; i < ELO_N; i++)
             w.cost[i] = 1000;
@@ -223,7 +226,7 @@ UNIT_TEST(epochs_of_different_loads_are_no_match)
     struct elo e;
     elo_init(&e, 11, 0.5, weights);
     for (unsigned i = 0; i < 200; i++) {
-        struct elo_epoch p = {.strategy = e.playing, .ops = 1000, .ns = 1e6};
+        struct elo_epoch p = {.strategy = e.playing, .work = {1000, 1e6, 0}};
         p.bucket[i % ELO_BUCKETS] = 1000;
         (void)elo_step(&e, &p);
     }
@@ -242,12 +245,126 @@ UNIT_TEST(a_challenger_that_costs_three_times_as_much_is_ended_early)
         (void)elo_step(&e, &p);
     }
     struct elo_epoch p = played(&w, e.playing);
-    p.ns = 1300 * 2900.0;
+    p.work.ns = 1300 * 2900.0;
     REQUIRE(!elo_hopeless(&e, &p));
-    p.ns = 1300 * 3100.0;
+    p.work.ns = 1300 * 3100.0;
     REQUIRE(elo_hopeless(&e, &p));
     p.strategy = e.leader;
     REQUIRE(!elo_hopeless(&e, &p));
+}
+
+/* Epochs of 10 ms, of which the leader takes 3. All others take half as much again, so that none is
+ * hopeless, and noise keeps the game open. */
+UNIT_TEST(what_challengers_lose_stays_within_a_share_of_the_time)
+{
+    struct world w = {.noise = 0.3, .span_ns = 10e6, .random = 7};
+    for (unsigned i = 0; i < ELO_N; i++)
+        w.cost[i] = i == ELO_N - 1 ? 3e6 / 1300 : 4.5e6 / 1300;
+    struct elo e;
+    double lost = 0, time = 0;
+    elo_init(&e, ELO_N - 1, 0.5, weights);
+    for (unsigned i = 0; i < 20000; i++) {
+        struct elo_epoch p = played(&w, e.playing);
+        if (i % 10 == 9)
+            e.frozen = false; /* for good measure */
+        lost += p.work.ns > 0 && e.playing != ELO_N - 1 ? 1.5e6 : 0;
+        time += p.span_ns;
+        (void)elo_step(&e, &p);
+        holds(&e, 0.5);
+        REQUIRE(e.leader == ELO_N - 1);
+        REQUIRE(lost <= 0.01 * time + 2 * 20e6);
+    }
+    REQUIRE(e.explored > 100); /* it is a bound, not a stop */
+}
+
+UNIT_TEST(what_a_change_of_strategy_takes_counts_as_lost)
+{
+    struct world w = world_with(ELO_N - 1, 0, 1);
+    w.span_ns = 10e6;
+    for (unsigned i = 0; i < ELO_N; i++)
+        w.cost[i] = 1000;
+    struct elo e;
+    uint32_t explored[2];
+    for (unsigned settles = 0; settles < 2; settles++) {
+        elo_init(&e, ELO_N - 1, 0.5, weights);
+        for (unsigned i = 0, before = ELO_N - 1; i < 300; i++) {
+            struct elo_epoch p = played(&w, e.playing);
+            p.settling.ns = settles && e.playing != before ? 1e6 : 0;
+            before = e.playing;
+            (void)elo_step(&e, &p);
+        }
+        explored[settles] = e.explored;
+    }
+    REQUIRE(explored[0] > 50);
+    REQUIRE(explored[1] < 20); /* each costs 2 ms, of 3 s */
+}
+
+UNIT_TEST(who_gains_is_not_held_back)
+{
+    struct world w = world_with(0, 0, 1); /* 7.4 times as cheap as the last, which leads */
+    w.span_ns = 10e6;
+    struct elo e;
+    elo_init(&e, ELO_N - 1, 0.5, weights);
+    unsigned epochs = 0;
+    for (; e.leader != 0 && epochs < 100; epochs++) {
+        struct elo_epoch p = played(&w, e.playing);
+        (void)elo_step(&e, &p);
+    }
+    REQUIRE(epochs <= 150); /* the first 1.3 s it cannot afford: blocks of up to 32 MiB */
+}
+
+/* Requests of up to 4.8 MiB, a fault a page: 8 of them would take 6.9 ms, 1 % of 0.7 s. */
+UNIT_TEST(a_young_process_does_not_try_what_might_cost_much_of_its_life)
+{
+    struct world w = world_with(ELO_N - 1, 0, 1);
+    struct elo e;
+    w.span_ns = 10e6;
+    w.one_bucket = true;
+    elo_init(&e, ELO_N - 1, 0.5, weights);
+    unsigned epochs = 0;
+    for (; e.playing == e.leader && epochs < 1000; epochs++) {
+        struct elo_epoch p = played(&w, e.playing);
+        (void)elo_step(&e, &p);
+    }
+    double worst = 8.0 * elo_threshold[6] / 4096 * 700;
+    REQUIRE(epochs >= worst / 0.01 / 10e6 && epochs < worst / 0.01 / 10e6 + 3);
+}
+
+UNIT_TEST(a_challenger_that_loses_much_is_ended_early_even_if_it_is_not_hopeless)
+{
+    struct elo e;
+    elo_init(&e, 11, 0.5, weights);
+    struct world w = world_with(11, 0, 1);
+    w.span_ns = 10e6;
+    while (e.playing == e.leader) {
+        struct elo_epoch p = played(&w, e.playing);
+        (void)elo_step(&e, &p);
+    }
+    e.credit = 0;
+    struct elo_epoch p = {.strategy = e.playing, .work = {2, 19e6, 0}};
+    REQUIRE(!elo_hopeless(&e, &p)); /* it has a trial of 20 ms */
+    p.work.ns = 21e6;
+    REQUIRE(elo_hopeless(&e, &p));
+    p.work.ns = 19e6;
+    p.settling =
+        (struct elo_work){1, 100e6, 0}; /* spent: to end it now would not bring it back */
+    REQUIRE(!elo_hopeless(&e, &p));
+    p.work.ns = 21e6;
+    p.strategy = e.leader;
+    REQUIRE(!elo_hopeless(&e, &p));
+}
+
+UNIT_TEST(nobody_is_tried_before_two_epochs_of_the_leader_were_alike)
+{
+    struct elo e;
+    elo_init(&e, 11, 0.5, weights);
+    for (unsigned i = 0; i < 50; i++) {
+        struct elo_epoch p = {.strategy = e.playing, .work = {1000, 1e6, 0}, .span_ns = PLENTY};
+        p.bucket[i % 2 ? 3 : 9] = 1000;
+        (void)elo_step(&e, &p);
+        REQUIRE(e.playing == e.leader);
+    }
+    REQUIRE(e.epoch_ms == ELO_EPOCH_MS_MAX && e.explored == 0);
 }
 
 UNIT_TEST(what_a_profile_says_is_brought_back_to_its_sum_and_reach)
@@ -285,6 +402,13 @@ int main(void)
         cmocka_unit_test(strategies_that_do_not_differ_are_not_played_against_each_other),
         cmocka_unit_test(epochs_of_different_loads_are_no_match),
         cmocka_unit_test(a_challenger_that_costs_three_times_as_much_is_ended_early),
+        cmocka_unit_test(what_challengers_lose_stays_within_a_share_of_the_time),
+        cmocka_unit_test(what_a_change_of_strategy_takes_counts_as_lost),
+        cmocka_unit_test(who_gains_is_not_held_back),
+        cmocka_unit_test(a_young_process_does_not_try_what_might_cost_much_of_its_life),
+        cmocka_unit_test(
+            a_challenger_that_loses_much_is_ended_early_even_if_it_is_not_hopeless),
+        cmocka_unit_test(nobody_is_tried_before_two_epochs_of_the_leader_were_alike),
         cmocka_unit_test(what_a_profile_says_is_brought_back_to_its_sum_and_reach),
     };
     return cmocka_run_group_tests_name("elo", tests, NULL, NULL);
