@@ -214,7 +214,7 @@ size_t hak_good_size(size_t n)
     if (n > PTRDIFF_MAX || !hak_init())
         return n;
     if (!hak_opt.superslab)
-        return HAK_ALIGN_UP(HAK_MAX(n, (size_t)1), os_page_size());
+        return large_map_bytes(HAK_MAX(n, (size_t)1));
     unsigned class = class_of(n);
     return class != NO_CLASS ? ss_classes[class].size : large_good_size(n);
 }

@@ -16,9 +16,10 @@ static bool wants_mapping(size_t n)
     return n >= atomic_load_explicit(&large_params.threshold, memory_order_relaxed);
 }
 
-static size_t map_bytes(size_t n)
+size_t large_map_bytes(size_t n)
 {
-    return HAK_ALIGN_UP(n, os_page_size());
+    bool either = n >= LARGE_EITHER_MIN && n < LARGE_EITHER_MAX;
+    return HAK_ALIGN_UP(n, either ? HAK_MAX((size_t)SS_UNIT, os_page_size()) : os_page_size());
 }
 
 /* Under SS_HUGE_AUTO huge pages are the system's affair; so is the node, which is that of who touches a
@@ -34,7 +35,7 @@ static void map_advise(void *p, size_t bytes)
 
 void *large_map_alloc(size_t n, size_t align)
 {
-    size_t bytes = map_bytes(n);
+    size_t bytes = large_map_bytes(n);
     if (!ss_held_take(bytes))
         return NULL;
     void *p = os_map(bytes, HAK_MAX(align, os_page_size()));
@@ -105,11 +106,11 @@ void *large_resize(void *p, uint32_t word, size_t n)
     size_t old = map_table_find(p);
     if (old == 0)
         bad_pointer(p, word);
-    size_t bytes = map_bytes(n);
+    size_t bytes = large_map_bytes(n);
     return bytes == old ? p : map_table_resize(p, bytes);
 }
 
 size_t large_good_size(size_t n)
 {
-    return wants_mapping(n) ? map_bytes(n) : run_units(n) << SS_UNIT_SHIFT;
+    return wants_mapping(n) ? large_map_bytes(n) : run_units(n) << SS_UNIT_SHIFT;
 }

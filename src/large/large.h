@@ -22,6 +22,10 @@
 #include "superslab/ss.h"
 
 /* Numbers handed down by policy. */
+/* In between, a run and a mapping have the same size: which of them a block becomes may change while the
+ * program runs (policy's ELO), and what it may use shall not. */
+enum { LARGE_EITHER_MIN = 512 << 10, LARGE_EITHER_MAX = 32 << 20 };
+
 struct large_params {
     _Atomic size_t threshold; /* bytes; may change while running */
 };
@@ -31,6 +35,8 @@ extern struct large_params large_params;
 void *large_alloc(size_t n, size_t align, bool *zero);
 /* A mapping of its own, whatever the size. */
 void *large_map_alloc(size_t n, size_t align);
+/* Bytes that it would have. */
+size_t large_map_bytes(size_t n);
 
 /* For the following, word = ss_word(p), of heap 0. Where p is no large block they end the
  * process: "not a hakmem block", or "pointer into the middle of a block". */

@@ -28,7 +28,7 @@ enum {
 
 static const double NS_PER_MS = 1e6, MIB = 1 << 20;
 
-static_assert((uint32_t)POLICY_LARGE == 512 << 10,
+static_assert((uint32_t)POLICY_LARGE == LARGE_EITHER_MIN,
               "the first threshold: below it all are alike");
 
 _Atomic bool policy_learns;

@@ -202,11 +202,28 @@ UNIT_TEST(sizes_are_whole_units_and_whole_pages)
     large_start(4 * MIB);
     REQUIRE(large_good_size(MIB + 1) == MIB + SS_UNIT);
     REQUIRE(large_good_size(4 * MIB) == 4 * MIB);
-    REQUIRE(large_good_size(4 * MIB + 1) == 4 * MIB + 4096);
+    REQUIRE(large_good_size(4 * MIB + 1) == 4 * MIB + SS_UNIT);
+    REQUIRE(large_good_size(32 * MIB) == 32 * MIB);
+    REQUIRE(large_good_size(32 * MIB + 1) == 32 * MIB + 4096);
     fake_os_set_page_size(64 * KIB);
-    REQUIRE(large_good_size(4 * MIB + 1) == 4 * MIB + 64 * KIB);
+    REQUIRE(large_good_size(32 * MIB + 1) == 32 * MIB + 64 * KIB);
     char *p = take(5 * MIB + 1);
     give(p);
+}
+
+UNIT_TEST(a_block_has_the_same_size_whether_run_or_mapping)
+{
+    static const size_t threshold[] = {512 * KIB, 3 * MIB, 32 * MIB};
+    large_start(32 * MIB);
+    for (size_t n = 512 * KIB; n <= 33 * MIB; n += n / 7 + 1) {
+        size_t good = 0;
+        for (unsigned i = 0; i < 3; i++) {
+            atomic_store(&large_params.threshold, threshold[i]);
+            REQUIRE(good == 0 || large_good_size(n) == good);
+            good = large_good_size(n);
+            give(take(n)); /* whose usable size is that */
+        }
+    }
 }
 
 int main(void)
@@ -222,6 +239,7 @@ int main(void)
         cmocka_unit_test(the_table_finds_thousands_of_mappings_in_any_order_of_freeing),
         cmocka_unit_test(a_table_that_cannot_grow_fills_up_and_then_refuses),
         cmocka_unit_test(sizes_are_whole_units_and_whole_pages),
+        cmocka_unit_test(a_block_has_the_same_size_whether_run_or_mapping),
     };
     return cmocka_run_group_tests_name("large", tests, NULL, NULL);
 }
