@@ -179,11 +179,16 @@ HAK_FAST bool ss_many_nodes(void)
     return HAK_UNLIKELY(ss_map.many_nodes);
 }
 
+/* Which unit of the region p is in; of a foreign address, ss_map.units or more. */
+HAK_FAST size_t ss_unit(const void *p)
+{
+    return ((uintptr_t)p - ss_map.base) >> SS_UNIT_SHIFT;
+}
+
 /* The word of any address at all: one load, no test. */
 HAK_FAST uint32_t ss_word(const void *p)
 {
-    size_t unit = ((uintptr_t)p - ss_map.base) >> SS_UNIT_SHIFT;
-    unit = HAK_MIN(unit, ss_map.units);
+    size_t unit = HAK_MIN(ss_unit(p), ss_map.units);
     __asm__("" : "+r"(unit)); /* else gcc 12 scales both sides of the conditional move */
     return ss_map.words[unit];
 }

@@ -282,7 +282,10 @@ HAK_FAST void *tiny_pop(struct tiny_bin *bin)
 /* p: a block of any heap, if the bin of its class has room. Everything else is refused. */
 HAK_FAST bool tiny_push(struct tiny_cache *tc, void *p)
 {
-    uint32_t x = ss_word(p) ^ tc->tag;
+    size_t unit = ss_unit(p);
+    if (HAK_UNLIKELY(unit >= ss_map.units)) /* no load has to wait for this, as in ss_word */
+        return false;
+    uint32_t x = ss_map.words[unit] ^ tc->tag;
     struct tiny_bin *bin = tiny_bin_at(tc, (x & TINY_OFFSET_MASK) +
                                                (x >= 1u << SS_HEAP_SHIFT ? sizeof tc->bin : 0));
     if (HAK_UNLIKELY(ss_offset(p, x) * bin->magic >= bin->room))
