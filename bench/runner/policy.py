@@ -159,7 +159,10 @@ def chart(results, path):
             axis, off = axes[row][column], getattr(of["off"], what) or 1
             points = [(KIB[int(s[1:]) - 1] / 1024, getattr(r, what) / off)
                       for s, r in of.items() if s[0] == "s" and r.ended]
-            axis.plot(*zip(*points) if points else ([], []), ".-", color="gray", label="fixed")
+            if points:
+                axis.plot(*zip(*points), ".-", color="gray", label="fixed")
+            else: # each was ended; an empty axis has no logarithms
+                axis.set_xlim(KIB[0] / 1024, KIB[-1] / 1024)
             axis.axhline(1, color="black", lw=0.8, label="off")
             for s, color in colors.items():
                 if s in of:

@@ -21,9 +21,10 @@ enum {
     SETTLE_SHARE = 8, /* of an epoch, and */
     SETTLE_OPS = 2,   /* after a change: blocks of the strategy before are still coming back */
     VOID_MS = 2000,   /* an epoch of fewer operations than ELO_EPOCH_OPS tells nothing */
-    /* One operation in so many is timed, */
-    ONE_IN_LEADER = 4,
-    ONE_IN_FROZEN = 16,
+    /* One operation in so many is timed: under a challenger each, under the leader fewer, */
+    ONE_IN_LEAST = 4,
+    ONE_IN_MOST = 64,
+    TIMED = 64, /* but about so many an epoch */
 };
 
 static const double NS_PER_MS = 1e6, MIB = 1 << 20;
@@ -161,18 +162,23 @@ static void event_explain(enum elo_event event, unsigned before)
     explain(line);
 }
 
+static uint32_t one_in(const struct elo_epoch *p)
+{
+    uint32_t n = 1;
+    if (elo.elo.playing != elo.elo.leader)
+        return n;
+    for (n = ONE_IN_LEAST; n < ONE_IN_MOST && 2 * n * TIMED <= p->work.ops;)
+        n *= 2;
+    return n;
+}
+
 static void epoch_end(const struct elo_epoch *p, uint64_t now)
 {
     unsigned before = elo.elo.leader;
     enum elo_event event = elo_step(&elo.elo, p);
     elo.settling = elo.elo.playing != p->strategy;
     strategy_set(elo.elo.playing);
-    bool leads = elo.elo.playing == elo.elo.leader;
-    atomic_store_explicit(&elo.one_in,
-                          elo.elo.frozen ? ONE_IN_FROZEN
-                          : leads        ? ONE_IN_LEADER
-                                         : 1,
-                          memory_order_relaxed);
+    atomic_store_explicit(&elo.one_in, one_in(p), memory_order_relaxed);
     event_explain(event, before);
     epoch_begin(now);
 }

@@ -288,6 +288,13 @@ class Bench(InFolder):
         self.assertIn("| hot |", run.stdout)
         self.assertIn("<svg", (self.at / "policy.svg").read_text())
 
+    def test_fixed_settings_that_were_all_ended_leave_a_chart_without_them(self):
+        (self.at / "policy.csv").write_text("load,setting,rep,cpu,wall,mean,peak,ended\n"
+                                            "hot,off,0,1,1,1,1,1\nhot,elo,0,1,1,1,1,1\nhot,s1,0,9,9,1,1,0\n")
+        run = self.bench("--report")
+        self.assertEqual(run.returncode, 0, run.stderr)
+        self.assertIn("<svg", (self.at / "policy.svg").read_text())
+
     def test_a_run_that_was_ended_is_no_figure(self):
         (self.at / "policy.csv").write_text("load,setting,rep,cpu,wall,mean,peak,ended\n"
                                             "hot,off,0,1,1,1,1,0\nhot,elo,0,1,1,1,1,1\n")
