@@ -5,8 +5,6 @@
  * next slow operation. The slow loop has what is idle forgotten, and the price of a byte follow what all
  * caches together may hold.
  */
-#include <string.h>
-
 #include "base/hak_log.h"
 #include "base/hak_opt.h"
 #include "policy/ace.h"
@@ -170,6 +168,27 @@ uint64_t caches_look_ns(void)
 
 /* ---- Start, fork, profile. ---- */
 
+/* What a profile said, which is read before there are classes. */
+static struct {
+    uint32_t size;
+    uint16_t cap, refill, remote;
+} said[SS_NCLASS];
+static unsigned nsaid;
+
+static void said_tell(void)
+{
+    for (unsigned i = 0; i < nsaid; i++) {
+        for (unsigned c = 1; c < SS_NCLASS; c++) {
+            struct tiny_steer *s = &tiny_params.steer[c];
+            if (ss_classes[c].size != said[i].size) /* with smaller superslabs there is none */
+                continue;
+            atomic_init(&s->cap, said[i].cap);
+            atomic_init(&s->refill, said[i].refill);
+            atomic_init(&s->remote, said[i].remote);
+        }
+    }
+}
+
 void caches_init(void)
 {
     for (unsigned c = 0; c < SS_NCLASS; c++)
@@ -182,8 +201,8 @@ void caches_init(void)
     ace.price = ace.usual;
     tiny_params.count = hak_opt.ace_enabled;
     atomic_store_explicit(&ace.on, hak_opt.ace_enabled, memory_order_relaxed);
-    if (!hak_opt.ace_enabled)
-        memset(tiny_params.steer, 0, sizeof(tiny_params.steer));
+    if (hak_opt.ace_enabled)
+        said_tell();
 }
 
 void caches_fork_child(void)
@@ -209,18 +228,20 @@ void caches_profile_save(struct hak_text *t)
     }
 }
 
-/* A profile is read before the classes of mid are there: tiny ones only. */
 bool caches_profile_line(const char *line, bool try)
 {
+    static unsigned lines[2];
     uint64_t v[4];
-    if (!profile_numbers(line, "ace", v, 4) || v[0] == 0 || v[1] > ACE_CAP_MAX ||
-        v[2] > ACE_CAP_MAX || v[3] > ACE_REMOTE_MAX)
+    if (!profile_numbers(line, "ace", v, 4) || v[0] == 0 || v[0] > UINT32_MAX ||
+        v[1] > ACE_CAP_MAX || v[2] > ACE_CAP_MAX || v[3] > ACE_REMOTE_MAX ||
+        lines[try] == SS_NCLASS)
         return false;
-    if (try || v[0] > SS_TINY_MAX)
+    lines[try]++;
+    if (try)
         return true;
-    struct tiny_steer *s = &tiny_params.steer[ss_class_of(v[0])];
-    atomic_init(&s->cap, (uint16_t)v[1]);
-    atomic_init(&s->refill, (uint16_t)v[2]);
-    atomic_init(&s->remote, (uint16_t)v[3]);
+    said[nsaid].size = (uint32_t)v[0];
+    said[nsaid].cap = (uint16_t)v[1];
+    said[nsaid].refill = (uint16_t)v[2];
+    said[nsaid++].remote = (uint16_t)v[3];
     return true;
 }

@@ -161,7 +161,7 @@ class Profile(InFolder):
         self.refused(None, "a profile of hakmem", os.urandom(40000))
         self.refused(good.replace("profile 1", "profile 2"), "form 1")
         def signed(text):
-            return text + f"checksum {tune.fnv(text.encode()):016x}\n"
+            return self.signed(tune, text)
         self.refused(signed("hakmem-profile 1\nmade-by 0.0.9\n"), "stale")
         head = f"hakmem-profile 1\nmade-by {tune.VERSION}\n"
         for line in ("option HAKMEM_HEAPS=many", "option HAKMEM_STATS=1", "option HAKMEM_EXPLAIN=x",
@@ -170,6 +170,21 @@ class Profile(InFolder):
             self.refused(signed(head + "option HAKMEM_TINY_CACHE=16K\n" + line + "\n"),
                          "lines this hakmem knows")
         self.refused(signed(head + "x" * 20000 + "\n"), "undamaged")
+
+    def signed(self, tune, text):
+        return text + f"checksum {tune.fnv(text.encode()):016x}\n"
+
+    def test_capacities_are_told_to_classes_of_every_size(self):
+        tune = load_module(BUILD / "hakmem-tune")
+        head = f"hakmem-profile 1\nmade-by {tune.VERSION}\n"
+        kept = ["ace 64 128 32 256", "ace 12288 4 2 8", "ace 65536 2 1 1"]
+        path, saved = self.at / "p", self.at / "saved"
+        path.write_text(self.signed(tune, head + "\n".join(kept) + "\n"))
+        run = on_hakmem(["/bin/ls", "/"], PROFILE=str(path), PROFILE_SAVE=str(saved), ACE_ENABLED="1")
+        self.assertEqual(run.stderr, "")
+        self.assertEqual([line for line in saved.read_text().splitlines() if line.startswith("ace ")], kept)
+        many = "".join(f"ace {16 * n} 1 1 1\n" for n in range(1, 400))
+        self.refused(self.signed(tune, head + many), "lines this hakmem knows")
 
     def test_no_file_is_one_line(self):
         run = on_hakmem(["/bin/true"], PROFILE="/nowhere")
