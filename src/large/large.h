@@ -21,11 +21,11 @@
 
 #include "superslab/ss.h"
 
-/* Numbers handed down by policy. */
 /* In between, a run and a mapping have the same size: which of them a block becomes may change while the
  * program runs (policy's ELO), and what it may use shall not. */
 enum { LARGE_EITHER_MIN = 512 << 10, LARGE_EITHER_MAX = 32 << 20 };
 
+/* Numbers handed down by policy. */
 struct large_params {
     _Atomic size_t threshold; /* bytes; may change while running */
 };

@@ -377,6 +377,12 @@ enum elo_event elo_step(struct elo *e, const struct elo_epoch *done)
     return event;
 }
 
+void elo_abandon(struct elo *e)
+{
+    e->playing = e->leader;
+    e->waits = e->have_first = false;
+}
+
 bool elo_hopeless(const struct elo *e, const struct elo_epoch *so_far)
 {
     if (so_far->strategy == e->leader || !e->have_first)

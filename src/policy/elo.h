@@ -101,6 +101,8 @@ void elo_init(struct elo *e, unsigned first, double explore, struct elo_weights 
 void elo_resume(struct elo *e, const double *rating, const uint32_t *games);
 /* An epoch is over. e->playing is the strategy of the next one. */
 enum elo_event elo_step(struct elo *e, const struct elo_epoch *done);
+/* The epoch going on will tell nothing: the leader plays. */
+void elo_abandon(struct elo *e);
 /* A challenger's epoch need not go on: it is lost. */
 bool elo_hopeless(const struct elo *e, const struct elo_epoch *so_far);
 

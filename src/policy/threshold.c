@@ -189,6 +189,9 @@ static void look_locked(void)
     if (elo.begun_ns == 0 || past > VOID_MS * (uint64_t)NS_PER_MS) {
         elo.sampled_ns = elo.begun_ns == 0 ? now : elo.sampled_ns;
         idle_sample(now);
+        elo_abandon(&elo.elo); /* a challenger does not stay where nothing is measured */
+        strategy_set(elo.elo.leader);
+        elo.settling = false;
         epoch_begin(now);
         return;
     }

@@ -354,6 +354,24 @@ UNIT_TEST(a_challenger_that_loses_much_is_ended_early_even_if_it_is_not_hopeless
     REQUIRE(!elo_hopeless(&e, &p));
 }
 
+UNIT_TEST(an_epoch_that_is_abandoned_gives_the_lead_back_and_is_no_match)
+{
+    struct elo e;
+    elo_init(&e, 11, 0.5, weights);
+    struct world w = world_with(3, 0, 1);
+    while (e.playing == e.leader) {
+        struct elo_epoch p = played(&w, e.playing);
+        (void)elo_step(&e, &p);
+    }
+    elo_abandon(&e);
+    REQUIRE(e.playing == 11 && e.leader == 11);
+    struct elo_epoch p = played(&w, e.playing);
+    REQUIRE(elo_step(&e, &p) == ELO_NOTHING);
+    for (unsigned i = 0; i < ELO_N; i++)
+        REQUIRE(e.games[i] == 0);
+    REQUIRE(run(&e, &w, 2000) > 0); /* and play goes on */
+}
+
 UNIT_TEST(nobody_is_tried_before_two_epochs_of_the_leader_were_alike)
 {
     struct elo e;
@@ -408,6 +426,7 @@ int main(void)
         cmocka_unit_test(a_young_process_does_not_try_what_might_cost_much_of_its_life),
         cmocka_unit_test(
             a_challenger_that_loses_much_is_ended_early_even_if_it_is_not_hopeless),
+        cmocka_unit_test(an_epoch_that_is_abandoned_gives_the_lead_back_and_is_no_match),
         cmocka_unit_test(nobody_is_tried_before_two_epochs_of_the_leader_were_alike),
         cmocka_unit_test(what_a_profile_says_is_brought_back_to_its_sum_and_reach),
     };
