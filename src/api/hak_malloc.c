@@ -16,8 +16,8 @@
  *       another heap    tiny_give_remote: keep the full list, or sort it, ss_send_home
  *       large           run or mapping; and every pointer that is none of ours: abort
  *
- * Nothing here asks "set up yet?", "ended?", "NULL?", "ours?" or "counting?": tiny.h (T3) makes
- * each of those fail the one comparison there is. tiny_enter and tiny_leave are a plain store each, so that
+ * Nothing here asks "set up yet?", "ended?" or "counting?": tiny.h (T3) makes each of those fail the one
+ * comparison there is; "NULL?" and "in our region?" are one more. tiny_enter and tiny_leave are a plain store each, so that
  * another thread can tell whether this one is in here (T6). tests/fastpath holds it to its instructions.
  */
 #include "api/hak_slow.h"

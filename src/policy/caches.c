@@ -40,9 +40,8 @@ static uint32_t since(const _Atomic uint32_t *counter, uint32_t *last)
     return more;
 }
 
-static void steer(struct tiny_cache *tc, unsigned c, const struct ace_class *k)
+static void steer(struct tiny_steer *s, const struct ace_class *k)
 {
-    struct tiny_steer *s = &tc->steer[c];
     atomic_store_explicit(&s->cap, k->cap, memory_order_relaxed);
     atomic_store_explicit(&s->refill, k->refill, memory_order_relaxed);
     atomic_store_explicit(&s->remote, k->remote, memory_order_relaxed);
@@ -110,7 +109,7 @@ static uint64_t cache_look(struct tiny_cache *tc, double seconds, bool slow, uin
     }
     uint64_t bytes = ace_fit(r->class + 1, ace.base + 1, SS_NCLASS - 1, budget);
     for (unsigned c = 1; c < SS_NCLASS; c++)
-        steer(tc, c, &r->class[c]);
+        steer(&tc->steer[c], &r->class[c]);
     return bytes;
 }
 
@@ -170,21 +169,17 @@ uint64_t caches_look_ns(void)
 
 /* What a profile said, which is read before there are classes. */
 static struct {
-    uint32_t size;
-    uint16_t cap, refill, remote;
+    uint64_t size; /* of a class; with smaller superslabs there may be none */
+    struct ace_class class;
 } said[SS_NCLASS];
-static unsigned nsaid;
+static unsigned nsaid[2]; /* lines read; [true] tried */
 
 static void said_tell(void)
 {
-    for (unsigned i = 0; i < nsaid; i++) {
+    for (unsigned i = 0; i < nsaid[false]; i++) {
         for (unsigned c = 1; c < SS_NCLASS; c++) {
-            struct tiny_steer *s = &tiny_params.steer[c];
-            if (ss_classes[c].size != said[i].size) /* with smaller superslabs there is none */
-                continue;
-            atomic_init(&s->cap, said[i].cap);
-            atomic_init(&s->refill, said[i].refill);
-            atomic_init(&s->remote, said[i].remote);
+            if (ss_classes[c].size == said[i].size)
+                steer(&tiny_params.steer[c], &said[i].class);
         }
     }
 }
@@ -230,18 +225,14 @@ void caches_profile_save(struct hak_text *t)
 
 bool caches_profile_line(const char *line, bool try)
 {
-    static unsigned lines[2];
     uint64_t v[4];
-    if (!profile_numbers(line, "ace", v, 4) || v[0] == 0 || v[0] > UINT32_MAX ||
-        v[1] > ACE_CAP_MAX || v[2] > ACE_CAP_MAX || v[3] > ACE_REMOTE_MAX ||
-        lines[try] == SS_NCLASS)
+    unsigned next = nsaid[try];
+    if (next == SS_NCLASS || !profile_numbers(line, "ace", v, 4) || v[0] == 0 ||
+        v[0] > UINT32_MAX || v[1] > ACE_CAP_MAX || v[2] > ACE_CAP_MAX || v[3] > ACE_REMOTE_MAX)
         return false;
-    lines[try]++;
-    if (try)
-        return true;
-    said[nsaid].size = (uint32_t)v[0];
-    said[nsaid].cap = (uint16_t)v[1];
-    said[nsaid].refill = (uint16_t)v[2];
-    said[nsaid++].remote = (uint16_t)v[3];
+    nsaid[try]++;
+    said[next].size = v[0];
+    said[next].class = (struct ace_class){
+        .cap = (uint16_t)v[1], .refill = (uint16_t)v[2], .remote = (uint16_t)v[3]};
     return true;
 }

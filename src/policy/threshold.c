@@ -72,8 +72,10 @@ static void live_add(size_t bytes, int sign)
 
 /* ---- Epochs. ---- */
 
-static void strategy_set(unsigned strategy)
+static void strategy_set_locked(unsigned strategy)
 {
+    if (!atomic_load_explicit(&policy_learns, memory_order_relaxed))
+        return; /* the program has set the threshold since this operation began */
     atomic_store_explicit(&large_params.threshold, elo_threshold[strategy],
                           memory_order_relaxed);
 }
@@ -162,12 +164,12 @@ static void event_explain(enum elo_event event, unsigned before)
     explain(line);
 }
 
-static uint32_t one_in(const struct elo_epoch *p)
+static uint32_t one_in_next(const struct elo_epoch *done)
 {
-    uint32_t n = 1;
     if (elo.elo.playing != elo.elo.leader)
-        return n;
-    for (n = ONE_IN_LEAST; n < ONE_IN_MOST && 2 * n * TIMED <= p->work.ops;)
+        return 1;
+    uint32_t n = ONE_IN_LEAST;
+    while (n < ONE_IN_MOST && 2 * n * TIMED <= done->work.ops)
         n *= 2;
     return n;
 }
@@ -177,8 +179,8 @@ static void epoch_end(const struct elo_epoch *p, uint64_t now)
     unsigned before = elo.elo.leader;
     enum elo_event event = elo_step(&elo.elo, p);
     elo.settling = elo.elo.playing != p->strategy;
-    strategy_set(elo.elo.playing);
-    atomic_store_explicit(&elo.one_in, one_in(p), memory_order_relaxed);
+    strategy_set_locked(elo.elo.playing);
+    atomic_store_explicit(&elo.one_in, one_in_next(p), memory_order_relaxed);
     event_explain(event, before);
     epoch_begin(now);
 }
@@ -190,7 +192,7 @@ static void look_locked(void)
         elo.sampled_ns = elo.begun_ns == 0 ? now : elo.sampled_ns;
         idle_sample(now);
         elo_abandon(&elo.elo); /* a challenger does not stay where nothing is measured */
-        strategy_set(elo.elo.leader);
+        strategy_set_locked(elo.elo.leader);
         elo.settling = false;
         epoch_begin(now);
         return;

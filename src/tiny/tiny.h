@@ -18,7 +18,7 @@
  *             parcel[]  | lists of them that go home together, by owner
  *                       +-----------------------------+
  *
- * free(p) computes x = word(p) ^ tag. Its class bits are the offset of p's bin among its kind;
+ * free(p) refuses what is outside the region, and computes x = word(p) ^ tag. Its class bits are the offset of p's bin among its kind;
  * the heap bits are zero for a block of this thread's heap, and choose the kind without a branch:
  * whose a block is, is as good as random where threads exchange them. Then one comparison asks
  * both "has the bin room?" and "is p the first byte of a block?": the offset in the slab times

@@ -128,6 +128,38 @@ UNIT_TEST(reclaim_collects_parked_caches_queues_slabs_pools_and_runs)
     ss_validate();
 }
 
+/* ---- ELO. ---- */
+
+static void large_operation(void)
+{
+    policy_large_end(policy_large_begin(MIB), MIB, MIB);
+}
+
+UNIT_TEST(an_operation_that_was_going_on_leaves_the_threshold_the_program_has_set)
+{
+    start_with(NULL, NULL);
+    uint64_t begun = policy_large_begin(MIB);
+    REQUIRE(begun != 0);
+    policy_threshold_set(3 * MIB);
+    policy_large_end(begun, 0, MIB);
+    REQUIRE(large_params.threshold == 3 * MIB);
+    REQUIRE(policy_large_begin(MIB) == 0);
+}
+
+/* Two seconds without the operations of an epoch: it says nothing, and its challenger goes. */
+UNIT_TEST(where_operations_become_few_the_leader_plays_again)
+{
+    start_with(NULL, NULL);
+    for (unsigned i = 0; large_params.threshold == 32 * MIB; i++) {
+        REQUIRE(i < 50000);
+        large_operation();
+        nanosleep(&(struct timespec){0, 100000}, NULL);
+    }
+    nanosleep(&(struct timespec){2, 100000000}, NULL);
+    large_operation();
+    REQUIRE(large_params.threshold == 32 * MIB);
+}
+
 /* ---- Batch. ---- */
 
 static const void *program(void)
@@ -279,6 +311,9 @@ int main(void)
         cmocka_unit_test(options_reach_their_tiers),
         cmocka_unit_test(bins_keep_to_their_byte_budget_in_every_mode),
         cmocka_unit_test(reclaim_collects_parked_caches_queues_slabs_pools_and_runs),
+        cmocka_unit_test(
+            an_operation_that_was_going_on_leaves_the_threshold_the_program_has_set),
+        cmocka_unit_test(where_operations_become_few_the_leader_plays_again),
         cmocka_unit_test(the_thread_starts_for_bytes_and_not_for_the_c_library),
         cmocka_unit_test(without_a_thread_slow_paths_tick),
         cmocka_unit_test(without_decay_memory_goes_back_at_once),
