@@ -22,6 +22,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "api/hak_slow.h"
 #include "hakmem.h"
 #include "model.h"
 #include "superslab/ss_internal.h"
@@ -369,6 +370,8 @@ int main(int argc, char **argv)
         execv("/proc/self/exe", argv);
         model_fail("hakmem-model", "cannot start itself again");
     }
+    if (!hak_init()) /* before anything is counted */
+        model_fail("hakmem-model", "no address space");
     workers = calloc(arg.threads, sizeof(*workers));
     if (workers == NULL)
         model_fail("hakmem-model", "no memory");

@@ -20,8 +20,22 @@ static _Atomic bool ready;
 /* Lock order, which fork takes and keeps whole: all caches, park, heaps, region, mappings.
  * Handlers that other code registered before us run between ours and the fork; they pass the
  * locks (os.h). */
+/* Where there is no other thread nobody else holds a lock or is half way through something. Then none is
+ * taken: each is on a page that parent and child would both have to copy. */
+static _Atomic bool fork_alone;
+
+static bool alone(void)
+{
+    return atomic_load_explicit(&fork_alone, memory_order_relaxed);
+}
+
 static void fork_prepare(void)
 {
+    bool now = os_single_threaded();
+    if (alone() != now)
+        atomic_store_explicit(&fork_alone, now, memory_order_relaxed);
+    if (now)
+        return;
     tiny_fork_prepare();
     ss_fork_prepare();
     large_fork_prepare();
@@ -30,6 +44,8 @@ static void fork_prepare(void)
 
 static void fork_parent(void)
 {
+    if (alone())
+        return;
     os_fork_end();
     large_fork_end();
     ss_fork_end();
@@ -38,9 +54,11 @@ static void fork_parent(void)
 
 static void fork_child(void)
 {
+    policy_fork_child(alone());
+    if (alone())
+        return;
     ss_fork_child();
     tiny_fork_child();
-    policy_fork_child();
     fork_parent();
 }
 
@@ -81,10 +99,12 @@ bool hak_init(void)
     return atomic_load_explicit(&ready, memory_order_relaxed);
 }
 
-/* Options are read, and bad ones reported, before main even in a program that never allocates. */
+/* Options are read, and bad ones reported, before main even in a program that never allocates. One that
+ * has none starts when it allocates. */
 __attribute__((constructor(101))) static void start(void)
 {
-    (void)hak_init();
+    if (hak_opt_any(os_environ()))
+        (void)hak_init();
 }
 
 __attribute__((destructor)) static void finish(void)

@@ -30,7 +30,12 @@
 /* on an extern variable of a fast path: reached without a detour through the GOT */
 #define HAK_HIDDEN __attribute__((visibility("hidden")))
 /* initial-exec: one load, no call, and no allocation when a thread first touches it */
-#define HAK_TLS  _Thread_local __attribute__((tls_model("initial-exec")))
+#define HAK_TLS _Thread_local __attribute__((tls_model("initial-exec")))
+/* A page written to costs a fault at every start, and two after every fork. So what all processes write to
+ * lies together, and behind it (meson.build: sort-section) tables that most use the first entries of, */
+#define HAK_TABLE __attribute__((section(".bss.table_")))
+/* and, behind those, what most never touch. */
+#define HAK_RARE __attribute__((section(".bss.table_rare")))
 #define HAK_LINE 64 /* bytes; what keeps two writers from slowing each other */
 
 #define HAK_MIN(a, b)        ((a) < (b) ? (a) : (b))

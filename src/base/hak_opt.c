@@ -134,9 +134,10 @@ static bool triple_parse(const char *s, uint64_t min, uint64_t max, uint64_t *ou
     uint64_t sum = 0;
     for (unsigned i = 0; i < 3; i++) {
         char part[8];
-        size_t n = strcspn(s, ":");
+        const char *colon = strchr(s, ':');
+        size_t n = colon != NULL ? (size_t)(colon - s) : strlen(s);
         uint64_t v;
-        if (n >= sizeof(part) || (s[n] == ':') != (i < 2))
+        if (n >= sizeof(part) || (colon != NULL) != (i < 2))
             return false;
         memcpy(part, s, n);
         part[n] = '\0';
@@ -153,7 +154,7 @@ static bool triple_parse(const char *s, uint64_t min, uint64_t max, uint64_t *ou
 static bool text_parse(const char *s, uint64_t *out)
 {
     enum { TEXT_MAX = 256, TEXTS_MAX = 8 };
-    static char texts[TEXTS_MAX][TEXT_MAX];
+    static HAK_RARE char texts[TEXTS_MAX][TEXT_MAX];
     static unsigned used;
     size_t n = strlen(s);
     for (size_t i = 0; i < n; i++) {
@@ -367,6 +368,13 @@ static enum hak_opt_id find(const char *name, size_t len)
 static bool is_ours(const char *entry)
 {
     return entry[0] == 'H' && strncmp(entry, "HAKMEM_", strlen("HAKMEM_")) == 0;
+}
+
+bool hak_opt_any(const char *const *env)
+{
+    while (env != NULL && *env != NULL && !is_ours(*env))
+        env++;
+    return env != NULL && *env != NULL;
 }
 
 /* Quietly take one option from env where it is good; used for those the parser itself needs. */

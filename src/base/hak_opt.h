@@ -60,6 +60,8 @@ extern HAK_HIDDEN struct hak_options hak_opt;
  * each unknown HAKMEM_ name is one warning; under HAKMEM_STRICT=1 it ends the process. Sets
  * hak_log_max. */
 void hak_opt_load(const char *const *env);
+/* Does env name any HAKMEM_ option? */
+bool hak_opt_any(const char *const *env);
 /* "HAKMEM_NAME=value" from a profile: what the environment sets stays. false: no such option, no such
  * value, or not one that a profile may have. Nothing is said. try: change nothing. */
 bool hak_opt_profile(const char *entry, bool try);

@@ -198,12 +198,14 @@ void batch_init(void)
             policy_size(least, ss_params.purge_min_bytes), hak_opt.batch_bg ? "on" : "off");
 }
 
-void policy_fork_child(void)
+void policy_fork_child(bool alone)
 {
+    threshold_fork_child(alone);
+    if (alone)
+        return;
     atomic_store(&batch.state, OFF);
     atomic_store(&batch.process, 0);
     limit_fork_child();
-    threshold_fork_child();
     caches_fork_child();
     atomic_store_explicit(&batch.tick_lock.word, OS_LOCK_FREE, memory_order_relaxed);
     atomic_store_explicit(&ss_due, 0, memory_order_relaxed);

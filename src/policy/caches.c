@@ -168,7 +168,7 @@ uint64_t caches_look_ns(void)
 /* ---- Start, fork, profile. ---- */
 
 /* What a profile said, which is read before there are classes. */
-static struct {
+static HAK_RARE struct {
     uint64_t size; /* of a class; with smaller superslabs there may be none */
     struct ace_class class;
 } said[SS_NCLASS];
@@ -190,14 +190,15 @@ void caches_init(void)
         ace.base[c] =
             (struct ace_base){ss_classes[c].size, tiny_params.cap_max[c],
                               ss_classes[c].size != 0 ? tiny_params.remote_max[c] : 0};
-    ace.fast_ns = ace.slow_ns = os_now_ns();
     /* ns a MiB and ms, as ELO weighs it. */
     ace.usual = hak_opt_part(hak_opt.elo_weights, 2) * 1000.0 / (1 << 20);
     ace.price = ace.usual;
     tiny_params.count = hak_opt.ace_enabled;
     atomic_store_explicit(&ace.on, hak_opt.ace_enabled, memory_order_relaxed);
-    if (hak_opt.ace_enabled)
+    if (hak_opt.ace_enabled) {
+        ace.fast_ns = ace.slow_ns = os_now_ns();
         said_tell();
+    }
 }
 
 void caches_fork_child(void)

@@ -16,7 +16,7 @@ enum {
 };
 static const uint64_t SECOND = 1000000000u;
 
-static struct {
+static HAK_RARE struct {
     _Atomic bool on;
     bool to_stderr;
     uint64_t start_ns;
@@ -43,10 +43,10 @@ const char *policy_size(char *text, size_t bytes)
 void explain_init(void)
 {
     const char *where = hak_opt_text(hak_opt.explain);
-    out.start_ns = os_now_ns();
-    out.to_stderr = strcmp(where, "stderr") == 0;
     if (where[0] == '\0')
         return;
+    out.start_ns = os_now_ns();
+    out.to_stderr = strcmp(where, "stderr") == 0;
     if (!out.to_stderr && (!os_path_absolute(where, out.path, sizeof(out.path)) ||
                            !os_file_append(out.path, "", 0))) {
         hak_opt_refuse(HAK_OPT_explain, "stderr or a file that can be written");

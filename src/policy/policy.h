@@ -28,8 +28,9 @@ void policy_init_bins(void);
 HAK_SLOW void policy_due(const void *caller);
 /* The number that HAKMEM_BATCH_THRESHOLD set first; bytes. */
 void policy_batch_threshold_set(size_t bytes);
-/* In a fork's child: the background thread has stayed behind. */
-void policy_fork_child(void);
+/* In a fork's child: the background thread has stayed behind, and the page faults counted. alone: there
+ * was no other thread. */
+void policy_fork_child(bool alone);
 
 /* Collect what is free everywhere but in the caches of running threads, and return it to the
  * system. Any thread, no lock held. Returns bytes. */

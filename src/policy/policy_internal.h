@@ -21,7 +21,7 @@ void numa_tick(void);
 
 /* ---- ELO. ---- */
 void threshold_init(void);
-void threshold_fork_child(void);
+void threshold_fork_child(bool alone);
 
 /* ---- ACE. ---- */
 /* Once the bins' numbers are there. */

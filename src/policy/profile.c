@@ -24,12 +24,12 @@ enum {
     FORM = 1,
 };
 
-static struct {
+static HAK_RARE struct {
     char text[TEXT_MAX]; /* of a file read, or to be written */
     size_t length;
     bool too_long;
 } file;
-static char save_path[PATH_BYTES];
+static HAK_RARE char save_path[PATH_BYTES];
 
 static uint64_t fnv(const char *text, size_t n)
 {

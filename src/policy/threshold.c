@@ -309,13 +309,17 @@ void threshold_init(void)
                 policy_size(size, bytes));
 }
 
-/* An epoch that another thread was ending stays behind half ended: begin anew. */
-void threshold_fork_child(void)
+/* An epoch that another thread was ending stays behind half ended: begin anew. Page faults are counted
+ * from the fork on. */
+void threshold_fork_child(bool alone)
 {
-    if (atomic_load_explicit(&elo.lock.word, memory_order_relaxed) != OS_LOCK_FREE)
-        elo_begin();
-    atomic_store_explicit(&elo.lock.word, OS_LOCK_FREE, memory_order_relaxed);
-    elo.begun_ns = 0;
+    if (!alone) {
+        if (atomic_load_explicit(&elo.lock.word, memory_order_relaxed) != OS_LOCK_FREE)
+            elo_begin();
+        atomic_store_explicit(&elo.lock.word, OS_LOCK_FREE, memory_order_relaxed);
+    }
+    if (elo.begun_ns != 0)
+        elo.begun_ns = 0;
 }
 
 /* "elo STRATEGY RATING GAMES" for each; ratings in hundredths of a point. */

@@ -7,8 +7,8 @@
 /* A longer remote-free queue is carried home by who frees. */
 enum { QUEUE_MAX_BYTES = 32 * SS_UNIT, QUEUE_MAX_BYTES_PARKED = SS_UNIT };
 
-static struct ss_heap *heaps[SS_HEAPS_MAX]; /* [region lock] to add; never removed */
-static _Atomic unsigned nheaps;             /* ids 1 .. nheaps */
+static HAK_TABLE struct ss_heap *heaps[SS_HEAPS_MAX]; /* [region lock] to add; never removed */
+static _Atomic unsigned nheaps;                       /* ids 1 .. nheaps */
 
 const struct ss_view hak_view = {sizeof(struct ss_view),
                                  sizeof(struct ss_region),

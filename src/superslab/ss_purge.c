@@ -44,7 +44,7 @@ size_t ss_ledger_tick(struct ss_ledger *l, size_t kept)
 
 /* What is on its way, and whose: here, so that a fork child finds what its parent's thread was about
  * to give back. A fork does not wait for `lock`. */
-static struct {
+static HAK_RARE struct {
     struct os_lock lock;
     _Atomic(void *) thread; /* that has it; NULL: none */
     struct ss_heap *heap;   /* [its lock] NULL: the region, */

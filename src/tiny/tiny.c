@@ -337,9 +337,10 @@ static void bin_halve(struct tiny_cache *tc, unsigned class)
 static void cache_sweep(struct tiny_cache *tc)
 {
     uint64_t now = os_now_ns();
-    bool halve = now - tc->halved_ns >= tiny_params.halve_ns;
+    bool first = tc->halved_ns == 0;
+    bool halve = !first && now - tc->halved_ns >= tiny_params.halve_ns;
     tc->swept_ns = now;
-    if (halve)
+    if (halve || first)
         tc->halved_ns = now;
     for (unsigned c = 1; c < SS_NCLASS; c++) {
         struct tiny_bin *bin = &tc->bin[c];
@@ -577,7 +578,7 @@ void *tiny_refill(struct tiny_cache *tc, unsigned class, bool *zero)
     bin_room_set(tc, class, chain.count - 1);
     if (HAK_UNLIKELY(tc->cap[class] == 0)) /* nothing is kept: the rest goes back at once */
         bin_flush(tc, class);
-    if (HAK_UNLIKELY(grew))
+    if (HAK_UNLIKELY(grew) && tc->ticks > 1) /* the first: there is nothing yet */
         unused_collect(tc);
     return p;
 }

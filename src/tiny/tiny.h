@@ -105,7 +105,7 @@ struct tiny_cache {
     uint32_t ticks;       /* slow operations so far */
     bool squeezed;        /* as it was under pressure, at the last slow operation */
     uint64_t swept_ns;    /* when it was swept last, */
-    uint64_t halved_ns;   /* and with halving */
+    uint64_t halved_ns;   /* and with halving; 0: never swept */
     struct ss_heap *heap; /* [const] */
     void *inbox;          /* lists that came home and are not in their bins yet */
     _Alignas(HAK_LINE) struct tiny_bin bin[SS_NCLASS];
@@ -130,17 +130,18 @@ struct tiny_cache {
     bool idle_flushed;                /* emptied since then */
     uint32_t remote_full[SS_NCLASS];  /* blocks in the remote list when its room is 0 */
     struct tiny_steer steer[SS_NCLASS];
-    struct tiny_seen seen[SS_NCLASS];
-    void *record;                /* policy's own */
-    uint32_t away;               /* how often in a row its thread was seen on another node */
-    uint64_t away_ns;            /* since when */
-    _Atomic uint64_t far_pushes; /* to heaps of other nodes, */
-    _Atomic uint64_t far_blocks; /* of so many blocks */
     /* [its list's lock] Away from what the thread writes: neighbours on the list do too. */
     _Alignas(HAK_LINE) struct tiny_cache *next, *prev; /* parked list, circular */
     uint64_t parked_ns;                                /* since when; 0: not on a list */
     uint32_t node;                                     /* [const] of the heap */
     bool parked_empty;                                 /* emptied while parked */
+    /* Only where somebody wants to know, or has blocks of other heaps: pages that few threads touch. */
+    _Alignas(HAK_LINE) struct tiny_seen seen[SS_NCLASS];
+    void *record;                /* policy's own */
+    uint32_t away;               /* how often in a row its thread was seen on another node */
+    uint64_t away_ns;            /* since when */
+    _Atomic uint64_t far_pushes; /* to heaps of other nodes, */
+    _Atomic uint64_t far_blocks; /* of so many blocks */
     _Alignas(HAK_LINE) struct tiny_parcel parcel[TINY_NPARCELS]; /* by heap id, modulo */
 };
 

@@ -27,11 +27,11 @@ struct park {
                                              them, [1] emptied since */
 };
 enum { PARKS_MAX = 1024 };
-static struct park park[PARKS_MAX]; /* by CPU, modulo */
+static HAK_RARE struct park park[PARKS_MAX]; /* by CPU, modulo */
 
 static struct os_lock all_lock;       /* before those of park */
 static struct tiny_cache *all_caches; /* [all_lock] */
-static unsigned ncaches;              /* [all_lock] */
+static _Atomic unsigned ncaches;      /* [all_lock] to write */
 
 /* As many as CPUs: constant. */
 static unsigned nparks(void)
@@ -91,6 +91,8 @@ static struct tiny_cache *park_pop(struct park *p, bool empty, unsigned node)
 /* Filled ones first; from this CPU on. */
 static struct tiny_cache *parked_take(unsigned node)
 {
+    if (tiny_ncaches() == 0)
+        return NULL; /* at the start: the lists need not be touched */
     unsigned n = nparks(), first = os_cpu() % n;
     for (unsigned empty = 0; empty < 2; empty++) {
         for (unsigned i = 0; i < n; i++) {
@@ -116,7 +118,6 @@ static struct tiny_cache *cache_create(unsigned node)
     tc->tag = h->id << SS_HEAP_SHIFT;
     tc->heap = h;
     tc->node = h->node;
-    tc->halved_ns = os_now_ns();
     for (unsigned c = 0; c < SS_NCLASS; c++)
         tc->bin[c].magic = tc->remote[c].magic = ss_classes[c].magic;
     memcpy(tc->steer, tiny_params.steer, sizeof(tc->steer));
@@ -124,7 +125,7 @@ static struct tiny_cache *cache_create(unsigned node)
     os_lock(&all_lock);
     tc->all = all_caches;
     all_caches = tc;
-    ncaches++;
+    atomic_store_explicit(&ncaches, tiny_ncaches() + 1, memory_order_relaxed);
     os_unlock(&all_lock);
     return tc;
 }
@@ -374,10 +375,7 @@ void tiny_init(void)
 
 unsigned tiny_ncaches(void)
 {
-    os_lock(&all_lock);
-    unsigned n = ncaches;
-    os_unlock(&all_lock);
-    return n;
+    return atomic_load_explicit(&ncaches, memory_order_relaxed);
 }
 
 struct tiny_cache *tiny_caches(void)

@@ -37,20 +37,21 @@ static void calloc_is_zero_whatever_the_system_took(void **state)
 {
     for (size_t i = 0; i < N_TIER_SIZES; i++) {
         size_t n = tier_sizes[i];
+        size_t blocks = n <= 2 * MIB ? N : 4; /* some systems make pages that are only read */
         char *block[N];
         for (unsigned round = 0; round < 6; round++) {
-            for (size_t k = 0; k < N; k++) {
+            for (size_t k = 0; k < blocks; k++) {
                 block[k] = t_calloc(1, n);
                 assert_non_null(block[k]);
                 assert_true(hak_test_is_zero(block[k], n));
                 if (n < 32 * MIB || k < 2) /* of mappings, two are enough */
                     memset(block[k], 0xa5, n);
             }
-            for (size_t k = 0; k < N; k++)
+            for (size_t k = 0; k < blocks; k++)
                 t_free(block[k]);
             hak_purge();
-            for (size_t k = round % 3; k < N && round % 3 < 2 && n >= 4 * KIB && n < 32 * MIB;
-                 k += 1 + round)
+            for (size_t k = round % 3;
+                 k < blocks && round % 3 < 2 && n >= 4 * KIB && n < 32 * MIB; k += 1 + round)
                 take(block[k], n);
         }
     }

@@ -5,6 +5,8 @@
  */
 #include "life.h"
 
+#include <sys/time.h>
+
 enum { THREADS = 8, SLOTS = 256, FORKS = 150, PATIENCE = 20 /* seconds until a child hangs */ };
 
 /* Blocks in the open: any thread takes any, checks and frees it, and puts another there. The
@@ -146,8 +148,12 @@ static void other_threads(void)
 static atomic_uint handler_runs;
 static _Thread_local void *from_prepare; /* several threads may be in fork() */
 
+static bool handlers_idle;
+
 static void handler_prepare(void)
 {
+    if (handlers_idle)
+        return;
     life_exercise(1, 20, 40 << 20);
     free(from_prepare);
     from_prepare = malloc(100);
@@ -156,6 +162,8 @@ static void handler_prepare(void)
 
 static void handler_after(void)
 {
+    if (handlers_idle)
+        return;
     free(from_prepare); /* from before the fork, freed on both sides of it */
     from_prepare = malloc(5000);
     life_exercise(2, 20, 40 << 20);
@@ -188,5 +196,49 @@ static void handlers_that_allocate(void)
     end(t);
 }
 
+/* ---- A signal handler that forks, wherever malloc or free of the only thread may be. Both go on from
+ * there. ---- */
+
+static volatile sig_atomic_t forked; /* the child's number; 0 in the child */
+static volatile sig_atomic_t in_child;
+
+static void fork_now(int signal)
+{
+    pid_t pid = fork();
+    if (pid == 0)
+        in_child = 1;
+    forked = (sig_atomic_t)pid;
+    (void)signal;
+}
+
+static void timer_set(long us)
+{
+    struct itimerval once = {{0, 0}, {0, us}};
+    CHECK(setitimer(ITIMER_REAL, &once, NULL) == 0);
+}
+
+static void signal_handler(void)
+{
+    struct sigaction action = {.sa_handler = fork_now, .sa_flags = SA_RESTART};
+    CHECK(sigaction(SIGALRM, &action, NULL) == 0);
+    handlers_idle = true; /* in a signal handler nothing may allocate */
+    uint64_t state = life_seed(0);
+    for (unsigned n = 0; n < FORKS; n++) {
+        forked = 0;
+        timer_set(1 + (long)(life_random(&state) % 500));
+        while (forked == 0 && !in_child) /* not enough for a background thread */
+            life_exercise(n, 20, 256 << 10);
+        if (in_child) {
+            signal(SIGALRM, SIG_DFL);
+            alarm(PATIENCE);
+            life_exercise(n, 60, 40 << 20);
+            exit(0);
+        }
+        CHECK(forked > 0);
+        life_reap((pid_t)forked, 0);
+    }
+}
+
 LIFE_MAIN({"main_thread", main_thread}, {"other_threads", other_threads},
-          {"handlers_that_allocate", handlers_that_allocate})
+          {"handlers_that_allocate", handlers_that_allocate},
+          {"signal_handler", signal_handler})

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "api/hak_slow.h"
 #include "base/hak_opt.h"
 #include "hakmem.h"
 #include "large/large.h"
@@ -91,12 +92,13 @@ static uint64_t seed_of(void *arg)
     return seed;
 }
 
-/* Mappings are wanted too, without being huge; and no second thread. hakmem's own start came to
- * nothing (fake_os.h) but for the options, which it reads once. */
+/* Mappings are wanted too, without being huge; and no second thread. A first start comes to nothing
+ * (fake_os.h) but for the options, which are read once. */
 static void start_with(const char *setting)
 {
     const char *const env[] = {"HAKMEM_LARGE_THRESHOLD=2M", "HAKMEM_BATCH_BG=0",
                                "HAKMEM_LIMIT_SOFT=0", setting, NULL};
+    REQUIRE(!hak_init());
     fake_os_reset();
     hak_opt_load(env);
     hak_free(hak_malloc(1));

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "api/hak_slow.h"
 #include "base/hak_opt.h"
 #include "hakmem.h"
 #include "support/fake_root.h"
@@ -94,10 +95,11 @@ static void container(const char *max, const char *current)
     fake_root_put(CG "/memory.pressure", "some avg10=0.00 total=0\n");
 }
 
-/* hakmem's own start came to nothing (fake_os.h) but for the options, which it reads once. */
+/* A first start comes to nothing (fake_os.h) but for the options, which are read once. */
 static void start_with(const char *a, const char *b)
 {
     const char *const env[] = {"HAKMEM_BATCH_BG=0", a, a != NULL ? b : NULL, NULL};
+    REQUIRE(!hak_init());
     fake_os_reset();
     fake_os_set_root(fake_root_make());
     hak_opt_load(env);

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "api/hak_slow.h"
 #include "base/hak_list.h"
 #include "base/hak_opt.h"
 #include "hakmem.h"
@@ -739,9 +740,10 @@ UNIT_TEST(what_goes_to_another_node_is_counted)
 static void start_with(const char *setting)
 {
     const char *env[] = {setting, NULL};
+    REQUIRE(!hak_init()); /* comes to nothing (fake_os.h), but the real options are read now */
     given("0-1", "0-1", "0-1");
     fake_os_set_root(root);
-    hak_opt_load(env); /* the start before main, which came to nothing, has read the real one */
+    hak_opt_load(env);
     char *p = hak_malloc(3 * MIB);
     REQUIRE(p != NULL);
     hak_free(p);

@@ -139,12 +139,18 @@ static void reserved_is_untouchable_until_committed_and_then_zero(void **state)
 
 static void a_readable_reservation_is_zero_until_committed_and_costs_no_memory(void **state)
 {
+    /* Some systems count, or make, pages that are only read: no more than they do anywhere. */
     size_t before = hak_test_resident_bytes();
+    void *plain = mmap(NULL, 64 * MIB, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    assert_true(hak_test_is_zero(plain, 64 * MIB));
+    size_t reading = hak_test_resident_bytes() - before;
+    munmap(plain, 64 * MIB);
+    before = hak_test_resident_bytes();
     char *p = os_reserve_readable(64 * MIB);
     assert_non_null(p);
     assert_true(hak_test_is_zero(p, 64 * MIB));
     assert_true(dies(write_byte, p));
-    assert_true(hak_test_resident_bytes() < before + 32 * MIB);
+    assert_true(hak_test_resident_bytes() < before + reading + 32 * MIB);
     assert_true(os_commit(p, MIB));
     memset(p, 1, MIB);
     assert_true(dies(write_byte, p + MIB));
