@@ -17,9 +17,6 @@
 static struct os_lock init_lock;
 static _Atomic bool ready;
 
-/* Lock order, which fork takes and keeps whole: all caches, park, heaps, region, mappings.
- * Handlers that other code registered before us run between ours and the fork; they pass the
- * locks (os.h). */
 /* Where there is no other thread nobody else holds a lock or is half way through something. Then none is
  * taken: each is on a page that parent and child would both have to copy. */
 static _Atomic bool fork_alone;
@@ -29,6 +26,9 @@ static bool alone(void)
     return atomic_load_explicit(&fork_alone, memory_order_relaxed);
 }
 
+/* Lock order, which fork takes and keeps whole: all caches, park, heaps, region, mappings.
+ * Handlers that other code registered before us run between ours and the fork; they pass the
+ * locks (os.h). */
 static void fork_prepare(void)
 {
     bool now = os_single_threaded();
@@ -54,11 +54,11 @@ static void fork_parent(void)
 
 static void fork_child(void)
 {
+    if (!alone()) {
+        ss_fork_child();
+        tiny_fork_child();
+    }
     policy_fork_child(alone());
-    if (alone())
-        return;
-    ss_fork_child();
-    tiny_fork_child();
     fork_parent();
 }
 
