@@ -234,8 +234,7 @@ bool hak_test_is_zero(const void *p, size_t n)
 }
 
 #if defined(__SANITIZE_ADDRESS__)
-void __asan_get_shadow_mapping(size_t *scale,
-                               size_t *offset); /* of libasan; its header has it not */
+#    include <sanitizer/asan_interface.h>
 
 /* Resident pages of the sanitizer's own record of all memory. It is read wherever a program goes, and on some
  * systems that makes pages, which nobody can give back. */
