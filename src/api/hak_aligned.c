@@ -13,8 +13,8 @@
 static void *alloc(size_t n, size_t align)
 {
     size_t multiple = HAK_ALIGN_UP(HAK_MAX(n, (size_t)1), align);
-    if (HAK_LIKELY(n <= SS_TINY_MAX && multiple <= mid_max && align <= SS_UNIT &&
-                   atomic_load_explicit(&tiny_tls.self, memory_order_relaxed)->heap != NULL))
+    if (HAK_LIKELY(atomic_load_explicit(&tiny_tls.self, memory_order_relaxed)->heap != NULL &&
+                   n <= SS_TINY_MAX && multiple <= mid_max && align <= SS_UNIT))
         return hak_malloc(multiple); /* such a class has no other blocks (class_of_aligned) */
     return hak_alloc(n, align, NULL);
 }

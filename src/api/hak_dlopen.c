@@ -5,6 +5,7 @@
  * block that crosses over (strdup in the C library, free in the plugin) ends it.
  */
 #include <dlfcn.h>
+#include <stdlib.h>
 
 #include "api/hak_slow.h"
 #include "base/hak_log.h"
@@ -40,4 +41,12 @@ HAK_API void *dlopen(const char *file, int mode)
     if (HAK_UNLIKELY((mode & RTLD_DEEPBIND) != 0))
         mode = mode_without_deepbind(file, mode);
     return next(file, mode);
+}
+
+/* A program that runs on another malloc, and opened us itself, may have threads before it first asks us
+ * for memory; a fork in the midst of a start would leave the child half a start. So it is now. */
+__attribute__((constructor(102))) static void start_beside(void)
+{
+    if (dlsym(RTLD_DEFAULT, "malloc") != (void *)(uintptr_t)malloc)
+        (void)hak_init();
 }

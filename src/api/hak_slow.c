@@ -113,19 +113,19 @@ void *hak_alloc(size_t n, size_t align, bool *zero)
 
 void *hak_malloc_slow(size_t n)
 {
-    /* The common ways here: a bin that ran empty, a size above 1 KiB. */
+    /* The common ways here: a bin that ran empty, a size above 1 KiB. A thread that has no heap yet may
+     * be here while another is at the start: it looks at nothing that is set there. */
     struct tiny_cache *tc = tiny_enter();
     void *p = NULL;
-    if (HAK_LIKELY(n <= mid_max)) {
+    if (HAK_LIKELY(tc->heap != NULL && n <= mid_max)) {
         unsigned class = class_of(n);
+        bool zero;
         p = tiny_pop(&tc->bin[class]);
         if (HAK_LIKELY(p != NULL)) {
             tiny_leave();
             return p;
         }
-        bool zero;
-        if (tc->heap != NULL)
-            p = tiny_refill(tc, class, &zero);
+        p = tiny_refill(tc, class, &zero);
     }
     tiny_leave();
     if (HAK_UNLIKELY(p == NULL))

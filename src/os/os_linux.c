@@ -36,7 +36,7 @@
 static struct {
     size_t page_size;
     uint64_t ram_bytes;
-    unsigned ncpus;
+    _Atomic unsigned ncpus; /* is looked at by who waits for the start to end */
 } os;
 
 static pthread_key_t exit_key;
@@ -195,7 +195,8 @@ void os_init(void)
     os.ram_bytes = sysinfo(&info) == 0 ? (uint64_t)info.totalram * info.mem_unit : 1ull << 32;
     cpu_set_t cpus; /* now: later a thread, or this one, may be bound to one of them */
     int n = sched_getaffinity(0, sizeof(cpus), &cpus) == 0 ? CPU_COUNT(&cpus) : 0;
-    os.ncpus = n > 0 ? (unsigned)n : 64; /* refused: more CPUs than the set has room for */
+    unsigned ncpus = n > 0 ? (unsigned)n : 64; /* refused: more than the set has room for */
+    atomic_store_explicit(&os.ncpus, ncpus, memory_order_relaxed);
     os.page_size = getauxval(AT_PAGESZ);
     errno = saved;
 }
@@ -207,7 +208,7 @@ size_t os_page_size(void)
 
 unsigned os_ncpus(void)
 {
-    return os.ncpus;
+    return atomic_load_explicit(&os.ncpus, memory_order_relaxed);
 }
 
 uint64_t os_ram_bytes(void)
@@ -682,7 +683,7 @@ void os_lock_wait(struct os_lock *l)
 {
     /* Held for tens of nanoseconds as a rule: look again before asking the kernel. Not on one
      * CPU, where nobody can let go while we look. */
-    for (unsigned i = 0; i < 100 && os.ncpus > 1; i++) {
+    for (unsigned i = 0; i < 100 && os_ncpus() > 1; i++) {
         spin_pause();
         if (atomic_load_explicit(&l->word, memory_order_relaxed) == OS_LOCK_FREE &&
             os_lock_try(l))

@@ -26,12 +26,29 @@ static void *symbol(void *library, const char *name)
     return p;
 }
 
+/* It starts when it is opened: were it at the first request, another thread could fork in the midst, and
+ * the child would wait for ever for the start to end. */
+static bool region_is_reserved(void)
+{
+    FILE *maps = fopen("/proc/self/maps", "re");
+    CHECK(maps != NULL);
+    char line[512];
+    bool found = false;
+    while (!found && fgets(line, sizeof line, maps) != NULL) {
+        size_t from, to;
+        found = sscanf(line, "%zx-%zx ---p", &from, &to) == 2 && to - from >= (size_t)1 << 30;
+    }
+    CHECK(fclose(maps) == 0);
+    return found;
+}
+
 static void *open_library(void)
 {
     void *library = dlopen(path, RTLD_NOW | mode);
     if (library == NULL)
         dprintf(STDERR_FILENO, "%s\n", dlerror());
     CHECK(library != NULL);
+    CHECK(region_is_reserved());
     hak.malloc = (void *(*)(size_t))symbol(library, "hak_malloc");
     hak.realloc = (void *(*)(void *, size_t))symbol(library, "hak_realloc");
     hak.free = (void (*)(void *))symbol(library, "hak_free");
