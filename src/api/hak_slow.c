@@ -76,6 +76,10 @@ static void *alloc_once(size_t n, size_t align, bool *zero)
     unsigned class = class_of_aligned(n, align);
     if (class != NO_CLASS)
         return alloc_class(class, zero);
+    struct tiny_cache *tc = tiny_enter();
+    if (tc->heap != NULL)
+        tiny_pass(tc, n);
+    tiny_leave();
     uint64_t t = policy_large_begin(n);
     void *p = large_alloc(n, align, zero);
     policy_large_end(t, 0, p != NULL ? n : 0);

@@ -13,11 +13,12 @@ _Alignas(HAK_LINE) _Atomic int64_t tiny_quota;
 enum {
     CAP_START_BYTES = 2048, /* of a list, when capacities adapt */
     SWEEP_TICKS = 256,
-    SPARES_MAX = 4096,    /* lists on one stack */
-    QUOTA_STEP = 1 << 20, /* bytes of spare lists borrowed at a time */
-    GATHER_MAX = 256,     /* lists taken in at a time: no malloc takes for ever */
-    WHOLE_MIN = 4,        /* blocks in a list that is kept as one */
-    USE_MIN_BYTES = 1024, /* of other heaps' blocks that are used instead of own ones */
+    TICK_BYTES = 64 * 1024, /* moved count as one more operation */
+    SPARES_MAX = 4096,      /* lists on one stack */
+    QUOTA_STEP = 1 << 20,   /* bytes of spare lists borrowed at a time */
+    GATHER_MAX = 256,       /* lists taken in at a time: no malloc takes for ever */
+    WHOLE_MIN = 4,          /* blocks in a list that is kept as one */
+    USE_MIN_BYTES = 1024,   /* of other heaps' blocks that are used instead of own ones */
 };
 
 static uint32_t cap_start(const struct tiny_cache *tc, unsigned class)
@@ -72,6 +73,13 @@ static uint32_t room_left(const struct tiny_bin *bin)
 static uint32_t bin_count(const struct tiny_cache *tc, unsigned class)
 {
     return tc->full[class] - room_left(&tc->bin[class]);
+}
+
+/* That a slow operation moves, about: no refill brings more than a slab. */
+static size_t bytes_moved(const struct tiny_cache *tc, unsigned class)
+{
+    return HAK_MIN(tc->cap[class], (uint32_t)ss_classes[class].blocks) *
+           (size_t)ss_classes[class].size;
 }
 
 static void cap_shrink(struct tiny_cache *tc, unsigned class)
@@ -385,11 +393,13 @@ static HAK_SLOW void cache_squeeze(struct tiny_cache *tc, bool on)
     parcels_send(tc);
 }
 
-static void cache_tick(struct tiny_cache *tc)
+static void cache_tick(struct tiny_cache *tc, size_t bytes)
 {
     if (HAK_UNLIKELY(ss_pressure() != tc->squeezed))
         cache_squeeze(tc, !tc->squeezed);
-    if (HAK_LIKELY(++tc->ticks % SWEEP_TICKS != 0) || !tiny_params.adapt)
+    uint32_t before = tc->ticks / SWEEP_TICKS;
+    tc->ticks += 1 + (uint32_t)HAK_MIN(bytes / TICK_BYTES, (size_t)SWEEP_TICKS - 1);
+    if (HAK_LIKELY(tc->ticks / SWEEP_TICKS == before) || !tiny_params.adapt)
         return;
     if (os_now_ns() - tc->swept_ns >= tiny_params.sweep_ns)
         cache_sweep(tc);
@@ -415,7 +425,7 @@ void tiny_give(struct tiny_cache *tc, unsigned class, void *p)
     }
     if (bin->room < TINY_ROOM_ONE) {
         tc->moved[class] = true;
-        cache_tick(tc);
+        cache_tick(tc, bytes_moved(tc, class));
     }
     if (bin->room < TINY_ROOM_ONE) { /* still: a sweep may have made room */
         void *list = bin->head;
@@ -461,7 +471,7 @@ void tiny_give_remote(struct tiny_cache *tc, unsigned class, void *p)
     HAK_CHECK_POINTER(p != bin->head, "tiny: block freed twice", p);
     if (bin->room < TINY_ROOM_ONE) {
         tc->moved[class] = true;
-        cache_tick(tc);
+        cache_tick(tc, bytes_moved(tc, class));
     }
     if (bin->room < TINY_ROOM_ONE) { /* still: a sweep may have made room */
         uint32_t count;
@@ -555,7 +565,7 @@ void *tiny_refill(struct tiny_cache *tc, unsigned class, bool *zero)
     HAK_ASSERT(bin->head == NULL);
     *zero = false;
     tc->moved[class] = true;
-    cache_tick(tc);
+    cache_tick(tc, bytes_moved(tc, class));
     if (bin->spare == NULL && !remote_use(tc, class))
         gather(tc);
     if (bin->head == NULL && bin->spare != NULL)
@@ -581,6 +591,11 @@ void *tiny_refill(struct tiny_cache *tc, unsigned class, bool *zero)
     if (HAK_UNLIKELY(grew) && tc->ticks > 1) /* the first: there is nothing yet */
         unused_collect(tc);
     return p;
+}
+
+void tiny_pass(struct tiny_cache *tc, size_t bytes)
+{
+    cache_tick(tc, bytes);
 }
 
 void tiny_flush(struct tiny_cache *tc)

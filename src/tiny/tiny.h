@@ -102,7 +102,7 @@ struct tiny_seen {
 
 struct tiny_cache {
     uint32_t tag;         /* [const] T3 */
-    uint32_t ticks;       /* slow operations so far */
+    uint32_t ticks;       /* slow operations so far, those of many bytes counted as several */
     bool squeezed;        /* as it was under pressure, at the last slow operation */
     uint64_t swept_ns;    /* when it was swept last, */
     uint64_t halved_ns;   /* and with halving; 0: never swept */
@@ -209,6 +209,8 @@ HAK_NOINLINE void *tiny_refill(struct tiny_cache *tc, unsigned class, bool *zero
 /* Put back p, a checked block, whether or not its bin has room: of tc's own heap, or another's. */
 HAK_NOINLINE void tiny_give(struct tiny_cache *tc, unsigned class, void *p);
 HAK_NOINLINE void tiny_give_remote(struct tiny_cache *tc, unsigned class, void *p);
+/* A block of so many bytes, too large for caches, is to be taken: sweep tc first if that is due. */
+void tiny_pass(struct tiny_cache *tc, size_t bytes);
 /* Empty every list of tc. */
 void tiny_flush(struct tiny_cache *tc);
 /* A number that changes when tc's lists do. */

@@ -91,6 +91,30 @@ UNIT_TEST(a_bin_that_does_not_move_is_emptied_while_others_work)
     ss_validate();
 }
 
+/* Few operations move much memory then, and the slabs that idle bins hold are what it could use. */
+UNIT_TEST(large_lists_and_large_blocks_bring_the_sweep_on)
+{
+    enum { MID = SS_NCLASS - 1 };
+    ss_class_define(MID, 256 * KIB, MIB / SS_UNIT);
+    tiny_start(true, 4, 8);
+    struct tiny_cache *tc = tiny_attach();
+    for (unsigned round = 0; round < 20; round++) { /* of at most ten slow operations */
+        void *p[10];
+        if (round == 2) /* from here on there is memory enough: growth sweeps, too */
+            put(tc, get(tc, 4));
+        for (unsigned i = 0; i < 10; i++)
+            p[i] = get(tc, MID);
+        for (unsigned i = 0; i < 10; i++)
+            put(tc, p[i]);
+    }
+    REQUIRE(tc->bin[4].head == NULL && tc->bin[4].spare == NULL);
+    put(tc, get(tc, 4));
+    for (unsigned i = 0; i < 3; i++)
+        tiny_pass(tc, 64 * MIB);
+    REQUIRE(tc->bin[4].head == NULL && tc->bin[4].spare == NULL);
+    tiny_validate(tc);
+}
+
 UNIT_TEST(an_age_beyond_the_start_of_time_is_no_age)
 {
     tiny_start(false, 64, 8);
@@ -970,6 +994,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(without_capacity_nothing_is_kept_whatever_a_refill_brings),
         cmocka_unit_test(a_bin_that_does_not_move_is_emptied_while_others_work),
+        cmocka_unit_test(large_lists_and_large_blocks_bring_the_sweep_on),
         cmocka_unit_test(an_age_beyond_the_start_of_time_is_no_age),
         cmocka_unit_test(what_was_pushed_last_is_popped_first),
         cmocka_unit_test(a_thread_without_a_cache_has_empty_bins_and_takes_no_block),
