@@ -94,16 +94,15 @@ UNIT_TEST(a_bin_that_does_not_move_is_emptied_while_others_work)
 /* Few operations move much memory then, and the slabs that idle bins hold are what it could use. */
 UNIT_TEST(large_lists_and_large_blocks_bring_the_sweep_on)
 {
-    enum { MID = SS_NCLASS - 1 };
-    ss_class_define(MID, 256 * KIB, MIB / SS_UNIT);
     tiny_start(true, 4, 8);
     struct tiny_cache *tc = tiny_attach();
-    for (unsigned round = 0; round < 20; round++) { /* of at most ten slow operations */
+    unsigned mid = mid_class_of(128 * KIB);
+    for (unsigned round = 0; round < 40; round++) { /* of at most ten slow operations */
         void *p[10];
         if (round == 2) /* from here on there is memory enough: growth sweeps, too */
             put(tc, get(tc, 4));
         for (unsigned i = 0; i < 10; i++)
-            p[i] = get(tc, MID);
+            p[i] = get(tc, mid);
         for (unsigned i = 0; i < 10; i++)
             put(tc, p[i]);
     }
