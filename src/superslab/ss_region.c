@@ -153,7 +153,7 @@ static bool window_reserve(size_t bytes)
         os_unmap(p, piece);
         return false;
     }
-    ss_huge_reserved(ss_region.base, ss_region.reserved << SS_UNIT_SHIFT);
+    ss_huge_reserved(p, piece); /* all of it: a part would be a mapping of its own */
     parts_place();
     return true;
 }
