@@ -202,8 +202,13 @@ static int show(pid_t pid)
         return fault("its library is of another build than this program");
     if (!records_read(pid, &v))
         return fault("its records cannot be read");
-    fprintf(stderr, "%s: %u nodes\n%-8s %10s %12s %10s %8s %6s  %s\n", subject, region.nnodes,
-            "node", "live MiB", "cached MiB", "pages", "there %", "heaps", "distances");
+    if (region.nnodes == 0) {
+        fprintf(stderr, "%s: has asked hakmem for nothing yet\n", subject);
+        return 0;
+    }
+    fprintf(stderr, "%s: %u node%s\n%-8s %10s %12s %10s %8s %6s  %s\n", subject, region.nnodes,
+            region.nnodes == 1 ? "" : "s", "node", "live MiB", "cached MiB", "pages", "there %",
+            "heaps", "distances");
     int status = 0;
     for (unsigned part = 0; part < region.nparts && status == 0; part++)
         status = part_show(pid, part);

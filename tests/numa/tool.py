@@ -34,7 +34,7 @@ with subprocess.Popen([hakmem, "run", sys.executable, "-c", SPEND], text=True,
         print(f"skipped: this system forbids it: {r.stderr}")
         process.stdin.close()
         sys.exit(77)
-    require(r.returncode == 0 and "nodes\n" in r.stderr, "a process", r)
+    require(r.returncode == 0 and re.search(r": (1 node|\d+ nodes)\n", r.stderr), "a process", r)
     seen = nodes(r.stderr)
     live, pages = (sum(n[i] for n in seen.values()) for i in (0, 2))
     require(38 < live < 80 and pages > 9000, "its 40 MB", r)
@@ -47,6 +47,8 @@ require(r.returncode == 7 and r.stdout == "out\n", "a command", r)
 require(sum(n[0] for n in nodes(r.stderr).values()) >= 30, "its 30 MiB", r)
 r = run("numa", "--tiny-cache=32K", "sh", "-c", "kill -9 $$")
 require(r.returncode == 128 + 9, "a command that is killed", r)
+r = run("numa", "--", "true")
+require(r.returncode == 0 and r.stderr == "true: has asked hakmem for nothing yet\n", "no malloc", r)
 
 for args, want, text in ((["numa", "1"], 2, "numa 1: "), (["numa", "999999999"], 2, "expected a process"),
                          (["numa", "--", "/no/such"], 127, "not found"), (["numa"], 2, "expected one"),
