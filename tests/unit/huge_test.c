@@ -97,7 +97,7 @@ UNIT_TEST(the_region_is_told_at_the_start)
         start((enum ss_huge)mode);
         char *base = ss_region.base, *end = base + (ss_region.reserved << SS_UNIT_SHIFT);
         REQUIRE(said(base) == want[mode] && said(end - 1) == want[mode]);
-        REQUIRE(said(end + SS_RUN_ALIGN_MAX) == -1); /* what was mapped to align it is told, too */
+        REQUIRE(said(end + SS_RUN_ALIGN_MAX) == -1); /* what aligns it is told, too */
     }
 }
 
