@@ -80,9 +80,10 @@ static void bins_body(void *mode)
         /* A bin has two lists; short ones may have more bytes. */
         REQUIRE(2 * tiny_params.cap_max[c] * size <= hak_opt.tiny_cache ||
                 (tiny_params.cap_max[c] <= 8 &&
-                 2 * tiny_params.cap_max[c] * size <= 4 * hak_opt.tiny_cache));
+                 2 * tiny_params.cap_max[c] * size <= 4 * hak_opt.tiny_cache) ||
+                tiny_params.cap_max[c] == 1);
         REQUIRE(tiny_params.cap_max[c] <= 65535); /* a spare list's count */
-        REQUIRE((tiny_params.cap_max[c] > 0) == (size <= hak_opt.tiny_cache));
+        REQUIRE((tiny_params.cap_max[c] > 0) == (size <= 4 * hak_opt.tiny_cache));
     }
 }
 
