@@ -78,7 +78,7 @@ static void *alloc_once(size_t n, size_t align, bool *zero)
         return alloc_class(class, zero);
     struct tiny_cache *tc = tiny_enter();
     if (tc->heap != NULL)
-        tiny_pass(tc, n);
+        tiny_tick(tc, n);
     tiny_leave();
     uint64_t t = policy_large_begin(n);
     void *p = large_alloc(n, align, zero);

@@ -54,7 +54,7 @@ void policy_init(void)
 static uint32_t cap_max(size_t size)
 {
     uint64_t blocks = hak_opt.tiny_cache / 2 / size;
-    uint64_t one = CAP_FEW_TIMES * hak_opt.tiny_cache / size != 0; /* or each is a slab taken */
+    uint64_t one = size <= CAP_FEW_TIMES * hak_opt.tiny_cache; /* or each malloc takes a slab */
     uint64_t few = HAK_MIN(HAK_MAX(blocks * CAP_FEW_TIMES, one), (uint64_t)CAP_FEW_BLOCKS);
     return (uint32_t)HAK_MIN(HAK_MAX(blocks, few), (uint64_t)CAP_MAX_BLOCKS);
 }

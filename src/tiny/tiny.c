@@ -75,13 +75,6 @@ static uint32_t bin_count(const struct tiny_cache *tc, unsigned class)
     return tc->full[class] - room_left(&tc->bin[class]);
 }
 
-/* That a slow operation moves, about: no refill brings more than a slab. */
-static size_t bytes_moved(const struct tiny_cache *tc, unsigned class)
-{
-    return HAK_MIN(tc->cap[class], (uint32_t)ss_classes[class].blocks) *
-           (size_t)ss_classes[class].size;
-}
-
 static void cap_shrink(struct tiny_cache *tc, unsigned class)
 {
     uint32_t held = bin_count(tc, class);
@@ -393,7 +386,7 @@ static HAK_SLOW void cache_squeeze(struct tiny_cache *tc, bool on)
     parcels_send(tc);
 }
 
-static void cache_tick(struct tiny_cache *tc, size_t bytes)
+void tiny_tick(struct tiny_cache *tc, size_t bytes)
 {
     if (HAK_UNLIKELY(ss_pressure() != tc->squeezed))
         cache_squeeze(tc, !tc->squeezed);
@@ -403,6 +396,14 @@ static void cache_tick(struct tiny_cache *tc, size_t bytes)
         return;
     if (os_now_ns() - tc->swept_ns >= tiny_params.sweep_ns)
         cache_sweep(tc);
+}
+
+/* The bin ran full or empty. What that moves, about: no refill brings more than a slab. */
+static void bin_tick(struct tiny_cache *tc, unsigned class)
+{
+    const struct ss_class *k = &ss_classes[class];
+    tc->moved[class] = true;
+    tiny_tick(tc, HAK_MIN(tc->cap[class], (uint32_t)k->blocks) * (size_t)k->size);
 }
 
 /* The region had to grow: before it does so again, collect what nobody uses. */
@@ -423,10 +424,8 @@ void tiny_give(struct tiny_cache *tc, unsigned class, void *p)
         (void)ss_flush(tc->heap, p);
         return;
     }
-    if (bin->room < TINY_ROOM_ONE) {
-        tc->moved[class] = true;
-        cache_tick(tc, bytes_moved(tc, class));
-    }
+    if (bin->room < TINY_ROOM_ONE)
+        bin_tick(tc, class);
     if (bin->room < TINY_ROOM_ONE) { /* still: a sweep may have made room */
         void *list = bin->head;
         uint32_t count = tc->full[class];
@@ -469,10 +468,8 @@ void tiny_give_remote(struct tiny_cache *tc, unsigned class, void *p)
 {
     struct tiny_bin *bin = &tc->remote[class];
     HAK_CHECK_POINTER(p != bin->head, "tiny: block freed twice", p);
-    if (bin->room < TINY_ROOM_ONE) {
-        tc->moved[class] = true;
-        cache_tick(tc, bytes_moved(tc, class));
-    }
+    if (bin->room < TINY_ROOM_ONE)
+        bin_tick(tc, class);
     if (bin->room < TINY_ROOM_ONE) { /* still: a sweep may have made room */
         uint32_t count;
         void *list = remote_take_near(tc, class, &count);
@@ -564,8 +561,7 @@ void *tiny_refill(struct tiny_cache *tc, unsigned class, bool *zero)
     struct tiny_bin *bin = &tc->bin[class];
     HAK_ASSERT(bin->head == NULL);
     *zero = false;
-    tc->moved[class] = true;
-    cache_tick(tc, bytes_moved(tc, class));
+    bin_tick(tc, class);
     if (bin->spare == NULL && !remote_use(tc, class))
         gather(tc);
     if (bin->head == NULL && bin->spare != NULL)
@@ -591,11 +587,6 @@ void *tiny_refill(struct tiny_cache *tc, unsigned class, bool *zero)
     if (HAK_UNLIKELY(grew) && tc->ticks > 1) /* the first: there is nothing yet */
         unused_collect(tc);
     return p;
-}
-
-void tiny_pass(struct tiny_cache *tc, size_t bytes)
-{
-    cache_tick(tc, bytes);
 }
 
 void tiny_flush(struct tiny_cache *tc)

@@ -209,8 +209,9 @@ HAK_NOINLINE void *tiny_refill(struct tiny_cache *tc, unsigned class, bool *zero
 /* Put back p, a checked block, whether or not its bin has room: of tc's own heap, or another's. */
 HAK_NOINLINE void tiny_give(struct tiny_cache *tc, unsigned class, void *p);
 HAK_NOINLINE void tiny_give_remote(struct tiny_cache *tc, unsigned class, void *p);
-/* A block of so many bytes, too large for caches, is to be taken: sweep tc first if that is due. */
-void tiny_pass(struct tiny_cache *tc, size_t bytes);
+/* A slow operation is about to move so many bytes, in tc's bins or past them: sweep tc first, if that
+ * is due. */
+void tiny_tick(struct tiny_cache *tc, size_t bytes);
 /* Empty every list of tc. */
 void tiny_flush(struct tiny_cache *tc);
 /* A number that changes when tc's lists do. */

@@ -34,7 +34,7 @@ with subprocess.Popen([hakmem, "run", sys.executable, "-c", SPEND], text=True,
         print(f"skipped: this system forbids it: {r.stderr}")
         process.stdin.close()
         sys.exit(77)
-    require(r.returncode == 0 and re.search(r": (1 node|\d+ nodes)\n", r.stderr), "a process", r)
+    require(r.returncode == 0 and re.search(r": (1 node|(?!1 )\d+ nodes)\n", r.stderr), "a process", r)
     seen = nodes(r.stderr)
     live, pages = (sum(n[i] for n in seen.values()) for i in (0, 2))
     require(38 < live < 80 and pages > 9000, "its 40 MB", r)

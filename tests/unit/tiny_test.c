@@ -109,7 +109,7 @@ UNIT_TEST(large_lists_and_large_blocks_bring_the_sweep_on)
     REQUIRE(tc->bin[4].head == NULL && tc->bin[4].spare == NULL);
     put(tc, get(tc, 4));
     for (unsigned i = 0; i < 3; i++)
-        tiny_pass(tc, 64 * MIB);
+        tiny_tick(tc, 64 * MIB);
     REQUIRE(tc->bin[4].head == NULL && tc->bin[4].spare == NULL);
     tiny_validate(tc);
 }
