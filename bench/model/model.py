@@ -41,7 +41,7 @@ PATHS = {
         ("run", "ss_run_alloc"),
         ("mapping", "large_map_alloc"),
         ("spare list", "spare_pop"),
-        ("pop, above 1 KiB", "hak_malloc_slow"),
+        ("pop, above 8 KiB", "hak_malloc_slow"),
         ("pop", ""),
     ],
     "free": [

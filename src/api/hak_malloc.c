@@ -3,7 +3,7 @@
  * api: malloc and free, whole. Read this file first.
  *
  *   hak_malloc(n)
- *     n <= 1 KiB        pop this thread's bin                <- the only fast exit
+ *     n <= 8 KiB        pop this thread's bin                <- the only fast exit
  *     anything else     hak_malloc_slow(n)
  *       tiny, mid       pop, or tiny_refill: spare list <- remote frees <- ss_refill: slab <-
  *                       superslab <- pool <- region
@@ -26,7 +26,7 @@
 
 void *hak_malloc(size_t n)
 {
-    if (HAK_LIKELY(n <= SS_STEP_MAX)) {
+    if (HAK_LIKELY(n <= SS_TINY_MAX)) {
         void *p = tiny_pop(tiny_bin_of(tiny_enter(), n));
         if (HAK_LIKELY(p != NULL)) {
             tiny_leave();

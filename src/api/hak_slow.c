@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * api: what is rare. Sizes beyond 1 KiB, empty and full bins, threads without a cache, other
+ * api: what is rare. Sizes beyond 8 KiB, empty and full bins, threads without a cache, other
  * heaps' blocks, large blocks, no memory, bad pointers.
  */
 #include "api/hak_slow.h"
@@ -117,7 +117,7 @@ void *hak_alloc(size_t n, size_t align, bool *zero)
 
 void *hak_malloc_slow(size_t n)
 {
-    /* The common ways here: a bin that ran empty, a size above 1 KiB. A thread that has no heap yet may
+    /* The common ways here: a bin that ran empty, a size above 8 KiB. A thread that has no heap yet may
      * be here while another is at the start: it looks at nothing that is set there. */
     struct tiny_cache *tc = tiny_enter();
     void *p = NULL;

@@ -11,7 +11,7 @@
 #include "policy/policy.h"
 #include "superslab/ss.h"
 
-/* What hak_malloc does when its bin is empty or the size is above 1 KiB. */
+/* What hak_malloc does when its bin is empty or the size is above 8 KiB. */
 HAK_NOINLINE void *hak_malloc_slow(size_t n);
 /* What hak_free does with a full bin, a large block, NULL, or a bad pointer. Preserves errno. */
 HAK_NOINLINE void hak_free_slow(void *p);

@@ -55,9 +55,9 @@
 enum {
     SS_UNIT_SHIFT = 16,
     SS_UNIT = 1 << SS_UNIT_SHIFT, /* bytes */
-    SS_TINY_NCLASS = 89,          /* classes in slabs of one unit: 16 .. SS_TINY_MAX bytes */
-    SS_NCLASS = 109,              /* and those in slabs of several */
-    SS_STEP_MAX = 1024,           /* bytes; up to here class c has blocks of 16 c bytes */
+    SS_TINY_NCLASS = 57,          /* classes in slabs of one unit: 16 .. SS_TINY_MAX bytes */
+    SS_NCLASS = 77,               /* and those in slabs of several */
+    SS_STEP_MAX = 128,            /* bytes; up to here class c has blocks of 16 c bytes */
     SS_TINY_MAX = 8192,           /* bytes */
     SS_CLASS_SHIFT = 5,           /* class << SS_CLASS_SHIFT in a word */
     SS_NTH_SHIFT = SS_UNIT_SHIFT, /* nth << SS_NTH_SHIFT */
@@ -150,14 +150,14 @@ struct ss_class {
 extern HAK_HIDDEN struct ss_class ss_classes[SS_NCLASS];
 
 /* The smallest class whose blocks hold n bytes, n <= SS_TINY_MAX (0 counts as 1): 16-byte steps
- * to 1 KiB, then 8 classes a doubling. Class 0 has no blocks: it is what malloc(0) looks into
+ * to SS_STEP_MAX, then 8 classes a doubling. Class 0 has no blocks: it is what malloc(0) looks into
  * before the slow path makes it malloc(1). The classes above are mid's (mid.h). */
 HAK_FAST unsigned ss_class_of(size_t n)
 {
     if (n <= SS_STEP_MAX)
         return (unsigned)((n + 15) / 16 + (n == 0));
     unsigned k = hak_log2(n - 1);
-    return SS_STEP_MAX / 16 + 1 + (k - 10) * 8 + ((unsigned)((n - 1) >> (k - 3)) - 8);
+    return SS_STEP_MAX / 16 + 1 + (k - 7) * 8 + ((unsigned)((n - 1) >> (k - 3)) - 8);
 }
 
 /* Define a class above the tiny ones: blocks of `size` bytes in slabs of `units`, which must fit

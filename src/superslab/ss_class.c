@@ -10,7 +10,7 @@ struct ss_class ss_classes[SS_NCLASS];
 static uint32_t class_size(unsigned c)
 {
     unsigned above = c - (SS_STEP_MAX / 16 + 1);
-    return c <= SS_STEP_MAX / 16 ? 16 * c : (9 + above % 8) << (7 + above / 8);
+    return c <= SS_STEP_MAX / 16 ? 16 * c : (9 + above % 8) << (4 + above / 8);
 }
 
 void ss_classes_init(void)
