@@ -197,7 +197,7 @@ class Machine:
                 name, _, rest = stat.read_text().partition("(")[2].rpartition(")")
                 maps = stat.with_name("maps").read_text()
                 exe = os.readlink(stat.with_name("exe"))
-                if (int(rest.split()[3]) == self.child.pid and maps and library not in maps
+                if (int(rest.split()[3]) == self.child.pid and runs_without(library, maps)
                         and exe != os.path.realpath(self.launch)):
                     self.stranger = f"{name} has {library} not mapped"
         return self.stranger
@@ -287,6 +287,14 @@ def figure(pattern, text):
     if float(found[1]) <= 0:
         raise ValueError(f"{found[0]!r}: not above 0")
     return float(found[1])
+
+
+def runs_without(library, maps):
+    """Is this a process without the library? One whose program is still being loaded tells nothing yet:
+    the kernel maps the vdso last, the dynamic linker what is preloaded before the C library."""
+    loaded = (re.search(r"/libc[-.][^/]*so", maps) if re.search(r"/ld-[^/]*\.so", maps)
+              else "[vdso]" in maps)
+    return bool(loaded) and library not in maps
 
 
 def doubts(traces, library, driver):

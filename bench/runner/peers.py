@@ -61,14 +61,17 @@ def package_version(path):
     return None
 
 
+def digest(path):
+    return hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest()
+
+
 def version_of(path):
     try:
         if found := package_version(path):
             return found
     except FileNotFoundError:
         pass # not Debian
-    digest = hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest()
-    return f"{os.path.basename(path)}, SHA-256 {digest[:12]}"
+    return f"{os.path.basename(path)}, SHA-256 {digest(path)[:12]}"
 
 
 def is_hakmem(path):

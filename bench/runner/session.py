@@ -72,10 +72,9 @@ def check_peers(where, contenders):
 
 
 def fingerprint(peer):
-    stat = os.stat(peer.library)
     return {"label": peer.label, "library": peer.library, "version": peer.version,
             "env": peer.env, "ours": peer.ours, "system": peer.system,
-            "file": [stat.st_size, stat.st_mtime_ns]}
+            "file": peers.digest(peer.library)}
 
 
 def resumed(given, arguments):

@@ -252,6 +252,15 @@ class Proof(unittest.TestCase):
         trace(self.folder, 1, [("/l/libc", "p", "malloc"), ("p", "/x/peer.so", "malloc")])
         self.assertEqual(self.doubts(), "")
 
+    def test_a_process_that_is_still_being_loaded_is_no_stranger(self):
+        program, linker, end = "400-500 /usr/bin/cut\n", "7f0-7f1 /usr/lib/ld-linux-x86-64.so.2\n", "7ff-800 [vdso]\n"
+        libc, ours = "7d0-7d1 /usr/lib/libc.so.6\n", "7e0-7e1 /opt/libx.so\n"
+        for maps in ("", program, program + linker, program + linker + end, program + ours + linker + end,
+                     program + libc + ours + linker + end):
+            self.assertFalse(measure.runs_without("/opt/libx.so", maps), maps)
+        for maps in (program + libc + linker + end, program + end):
+            self.assertTrue(measure.runs_without("/opt/libx.so", maps), maps)
+
     def test_of_a_driver_only_the_server_counts(self):
         trace(self.folder, 1, [("client", "/l/libc", "malloc")])
         self.assertIn("recorded no process", self.doubts(driver=True))

@@ -211,6 +211,14 @@ class Runs(Bench):
         self.bench("--resume", str(self.out), "--counts", "no")
         self.assertEqual(len(self.rows()), 2)
 
+    def test_a_run_goes_on_with_the_same_library_built_again(self):
+        ours = self.folder / "libhakmem.so"
+        ours.write_bytes((BUILD / "libhakmem.so.1").read_bytes())
+        self.measure(entry("t", ["true"]), "--library", str(ours))
+        os.utime(ours, (0, 0))
+        self.bench("--resume", str(self.out), "--reps", "3")
+        self.assertEqual(len(self.rows()), 6)
+
     def test_a_run_does_not_go_on_with_another_library(self):
         self.measure(entry("t", ["true"]))
         other = self.folder / "libhakmem.so"
