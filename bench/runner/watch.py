@@ -81,7 +81,7 @@ class Watched:
         """This very process, not one like it, has the peer's library."""
         with contextlib.suppress(OSError): # it has ended: said elsewhere
             maps = pathlib.Path(f"/proc/{self.pid}/maps").read_text(encoding="utf-8")
-            if maps and self.peer.library not in maps:
+            if measure.runs_without(self.peer.library, maps):
                 self.stranger = f"it has {self.peer.library} not mapped"
                 self.kill()
 

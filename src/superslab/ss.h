@@ -149,15 +149,16 @@ struct ss_class {
 };
 extern HAK_HIDDEN struct ss_class ss_classes[SS_NCLASS];
 
-/* The smallest class whose blocks hold n bytes, n <= SS_TINY_MAX (0 counts as 1): 16-byte steps
- * to SS_STEP_MAX, then 8 classes a doubling. Class 0 has no blocks: it is what malloc(0) looks into
- * before the slow path makes it malloc(1). The classes above are mid's (mid.h). */
+/* The class of 16 i bytes, as a word has it: 16-byte steps to SS_STEP_MAX, then 8 classes a doubling.
+ * Constant, for malloc may be in it before anything has started. */
+extern HAK_HIDDEN const uint16_t ss_class_bits[SS_TINY_MAX / 16 + 1];
+
+/* The smallest class whose blocks hold n bytes, n <= SS_TINY_MAX (0 counts as 1). Class 0 has no
+ * blocks: it is what malloc(0) looks into before the slow path makes it malloc(1). The classes above
+ * are mid's (mid.h). */
 HAK_FAST unsigned ss_class_of(size_t n)
 {
-    if (n <= SS_STEP_MAX)
-        return (unsigned)((n + 15) / 16 + (n == 0));
-    unsigned k = hak_log2(n - 1);
-    return SS_STEP_MAX / 16 + 1 + (k - 7) * 8 + ((unsigned)((n - 1) >> (k - 3)) - 8);
+    return (ss_class_bits[(n + 15) / 16] >> SS_CLASS_SHIFT) + (n == 0);
 }
 
 /* Define a class above the tiny ones: blocks of `size` bytes in slabs of `units`, which must fit

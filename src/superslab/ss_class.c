@@ -7,6 +7,17 @@
 struct ss_params ss_params;
 struct ss_class ss_classes[SS_NCLASS];
 
+/* Of 16 i bytes. Up to SS_STEP_MAX, 2^7, the doubling is 0, and the class i. */
+#define DOUBLING(i) (31 - __builtin_clz(((i)-1) | 8) - 3)
+#define CLASS(i)    (8 * DOUBLING(i) + (((i)-1) >> DOUBLING(i)) + 1)
+#define BITS(i)     CLASS(i) << SS_CLASS_SHIFT
+#define BITS_4(i)   BITS(i), BITS(i + 1), BITS(i + 2), BITS(i + 3)
+#define BITS_16(i)  BITS_4(i), BITS_4(i + 4), BITS_4(i + 8), BITS_4(i + 12)
+#define BITS_64(i)  BITS_16(i), BITS_16(i + 16), BITS_16(i + 32), BITS_16(i + 48)
+#define BITS_256(i) BITS_64(i), BITS_64(i + 64), BITS_64(i + 128), BITS_64(i + 192)
+_Alignas(HAK_LINE) const uint16_t ss_class_bits[SS_TINY_MAX / 16 + 1] = {0, BITS_256(1),
+                                                                         BITS_256(257)};
+
 static uint32_t class_size(unsigned c)
 {
     unsigned above = c - (SS_STEP_MAX / 16 + 1);

@@ -21,21 +21,6 @@ enum {
     USE_MIN_BYTES = 1024,   /* of other heaps' blocks that are used instead of own ones */
 };
 
-/* ss_class_of(16 * i), by a constant expression: malloc may be in the table before anything has started. */
-#define CLASS_LOG2(i) (31 - __builtin_clz(16 * (i)-1))
-#define CLASS(i)                                                                               \
-    ((i) <= SS_STEP_MAX / 16 ? (i)                                                             \
-                             : SS_STEP_MAX / 16 + 1 + (CLASS_LOG2(i) - 7) * 8 +                \
-                                   ((16 * (i)-1) >> (CLASS_LOG2(i) - 3)) - 8)
-#define OFFSET(i)     CLASS(i) << SS_CLASS_SHIFT
-#define OFFSETS_4(i)  OFFSET(i), OFFSET(i + 1), OFFSET(i + 2), OFFSET(i + 3)
-#define OFFSETS_16(i) OFFSETS_4(i), OFFSETS_4(i + 4), OFFSETS_4(i + 8), OFFSETS_4(i + 12)
-#define OFFSETS_64(i) OFFSETS_16(i), OFFSETS_16(i + 16), OFFSETS_16(i + 32), OFFSETS_16(i + 48)
-#define OFFSETS_256(i)                                                                         \
-    OFFSETS_64(i), OFFSETS_64(i + 64), OFFSETS_64(i + 128), OFFSETS_64(i + 192)
-_Alignas(HAK_LINE) const uint16_t tiny_offset[SS_TINY_MAX / 16 + 1] = {0, OFFSETS_256(1),
-                                                                       OFFSETS_256(257)};
-
 static uint32_t cap_start(const struct tiny_cache *tc, unsigned class)
 {
     uint32_t most = tiny_params.cap_max[class];

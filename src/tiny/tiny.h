@@ -267,13 +267,10 @@ HAK_FAST struct tiny_bin *tiny_bin_at(struct tiny_cache *tc, size_t offset)
     return (struct tiny_bin *)(void *)((char *)tc->bin + offset);
 }
 
-/* The offset of the bin of n bytes: ss_class_of, for the fast path. */
-extern HAK_HIDDEN const uint16_t tiny_offset[SS_TINY_MAX / 16 + 1]; /* by n / 16, rounded up */
-
 /* The bin of n bytes, n <= SS_TINY_MAX. */
 HAK_FAST struct tiny_bin *tiny_bin_of(struct tiny_cache *tc, size_t n)
 {
-    return tiny_bin_at(tc, tiny_offset[(n + 15) / 16]);
+    return tiny_bin_at(tc, ss_class_bits[(n + 15) / 16]);
 }
 
 HAK_FAST void *tiny_pop(struct tiny_bin *bin)

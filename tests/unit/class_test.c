@@ -2,7 +2,6 @@
  *
  * superslab and mid: the class table. Properties, not numbers: doc/sizes.md has those.
  */
-#include "tiny/tiny.h"
 #include "unit.h"
 
 static const size_t superslab_sizes[] = {256 * KIB, 512 * KIB, MIB, 2 * MIB};
@@ -39,10 +38,10 @@ UNIT_TEST(every_tiny_size_maps_to_the_smallest_class_that_fits)
     for (size_t n = 1; n <= SS_TINY_MAX; n++) {
         REQUIRE(ss_class_of(n) == class_by_search(n));
         REQUIRE(ss_class_of(n) < SS_TINY_NCLASS);
-        REQUIRE(tiny_offset[(n + 15) / 16] == ss_class_of(n) << SS_CLASS_SHIFT);
+        REQUIRE(ss_class_bits[(n + 15) / 16] == class_by_search(n) << SS_CLASS_SHIFT);
     }
     REQUIRE(ss_class_of(0) == ss_class_of(1));
-    REQUIRE(tiny_offset[0] == 0);
+    REQUIRE(ss_class_bits[0] == 0);
     REQUIRE(ss_classes[SS_TINY_NCLASS - 1].size == SS_TINY_MAX);
 }
 

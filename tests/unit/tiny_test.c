@@ -593,7 +593,7 @@ UNIT_TEST(what_came_home_is_taken_before_the_heap_is_asked)
     struct tiny_cache *tc = tiny_attach(), *owner = tiny_borrow();
     enum { N = 32 };
     void *p[N];
-    unsigned a = ss_class_of(64), b = ss_class_of(2000), c = ss_class_of(20 * KIB);
+    unsigned a = ss_class_of(64), b = ss_class_of(2000), c = mid_class_of(20 * KIB);
     for (unsigned i = 0; i < N; i++)
         p[i] = get(owner, i % 16 < 14 ? a : i % 16 == 14 ? b : c);
     tiny_flush(owner);
