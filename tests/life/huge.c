@@ -197,6 +197,47 @@ static void automatic(void)
     CHECK(malloc(1) != NULL);
 }
 
+/* A program that grows has them as it does. */
+static void at_once(void)
+{
+    need_huge_pages();
+    fill();
+    struct smaps s = smaps(NULL);
+    printf("%ld KiB, of them %ld huge\n", s.rss, s.huge);
+    CHECK(s.huge > s.rss / 2);
+    CHECK(flagged(block[0], "nh") && flagged(block[BLOCKS / 2], "hg"));
+    empty(0, 1);
+    malloc_trim(0);
+    CHECK(little_is_left());
+}
+
+/* A program may do without, as redis-server does; then nothing is kept for the sake of huge pages. */
+static long rss_full;
+
+static bool a_sixth_is_gone(void)
+{
+    return smaps(NULL).rss < rss_full - rss_full / 6;
+}
+
+static void disabled(void)
+{
+    enum { IN_A_ROW = 4 * 65536 / BLOCK }; /* some slabs */
+    CHECK(prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0) == 0);
+    fill();
+    nap(3000);
+    struct smaps s = smaps(NULL);
+    CHECK(s.huge == 0);
+    rss_full = s.rss;
+    for (unsigned i = 0; i < BLOCKS; i++) {
+        if (i / IN_A_ROW % 4 == 0) {
+            life_free(block[i], BLOCK);
+            block[i] = NULL;
+        }
+    }
+    wait_for(a_sixth_is_gone, "what is free to go back");
+    empty(0, 1);
+}
+
 /* Large blocks below the threshold of own mappings; the ends of each stay small pages. */
 static void large(void)
 {
@@ -514,7 +555,8 @@ static void lazily(void)
         life_free(block[i], malloc_usable_size(block[i]));
 }
 
-LIFE_MAIN({"auto", automatic}, {"large", large}, {"on", on}, {"off", off},
-          {"small_program", small_program_main}, {"small_under_always", small_under_always},
-          {"core_dumps", core_dumps}, {"names", names}, {"names_caught", names_caught},
-          {"names_refused", names_refused}, {"lazily", lazily})
+LIFE_MAIN({"auto", automatic}, {"at_once", at_once}, {"disabled", disabled}, {"large", large},
+          {"on", on}, {"off", off}, {"small_program", small_program_main},
+          {"small_under_always", small_under_always}, {"core_dumps", core_dumps},
+          {"names", names}, {"names_caught", names_caught}, {"names_refused", names_refused},
+          {"lazily", lazily})

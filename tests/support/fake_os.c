@@ -547,7 +547,7 @@ WRAP(bool, os_huge_make, void *addr)
 WRAP(size_t, os_resident, void *addr, size_t bytes)
 {
     require_pages(addr, bytes);
-    return claim.resident_percent >= 0 ? bytes / 100 * (unsigned)claim.resident_percent
+    return claim.resident_percent >= 0 ? bytes * (unsigned)claim.resident_percent / 100
                                        : __real_os_resident(addr, bytes);
 }
 

@@ -222,6 +222,137 @@ UNIT_TEST(a_tick_asks_for_no_more_than_it_may)
     REQUIRE(ss_huge_ask(4) == 4 && ss_huge_ask(4) == 2 && ss_huge_ask(4) == 0);
 }
 
+/* ---- At once. ---- */
+
+static unsigned touched(const struct ss_superslab *ss)
+{
+    return (unsigned)__builtin_popcount(ss->dirty);
+}
+
+/* A heap that is large, and full; then one slab more, of a superslab of its own. */
+static struct ss_superslab *superslab_after(unsigned superslabs, void **blocks)
+{
+    struct ss_heap *h = ss_heap_get(0);
+    *blocks = slabs_take(h, superslabs * UNITS);
+    return superslab_of(slabs_take(h, 1));
+}
+
+UNIT_TEST(a_large_dense_heap_grows_by_huge_pages)
+{
+    start(SS_HUGE_AUTO);
+    void *blocks;
+    struct ss_superslab *ss = superslab_after(8, &blocks);
+    char *at = ss_region.base + ss_superslab_index(ss) * 2 * MIB;
+    struct fake_os_said s = fake_os_said(at);
+    REQUIRE(s.huge == 1 && !s.made && fake_os_said(at + 2 * MIB - 1).huge == 1);
+    REQUIRE(ss->huge && unit_region().huge_bytes == 2 * MIB && touched(ss) == UNITS - 1);
+    REQUIRE(said(blocks) == 0 && ss_held_bytes() == ss_held_walk());
+    ss_validate();
+    REQUIRE(unit_ticks(DECAY / 2) < 31 * SS_UNIT); /* it has a decay to be filled, */
+    REQUIRE(unit_ticks(2 * DECAY) > 0);            /* and no more */
+    REQUIRE(!ss->huge && touched(ss) == 0 && said(at) == 0);
+    REQUIRE(ss_held_bytes() == ss_held_walk());
+    ss_validate();
+}
+
+UNIT_TEST(a_small_heap_does_not)
+{
+    start(SS_HUGE_AUTO);
+    void *blocks;
+    REQUIRE(touched(superslab_after(7, &blocks)) == 0);
+    REQUIRE(unit_region().huge_bytes == 0);
+}
+
+UNIT_TEST(nor_does_one_whose_program_frees_as_it_goes)
+{
+    start(SS_HUGE_AUTO);
+    struct ss_heap *h = ss_heap_get(0);
+    void *blocks = slabs_take(h, 16 * UNITS), *back = NULL, **to = &back;
+    unsigned n = 0;
+    for (void *b = blocks, *next; b != NULL; b = next) {
+        next = ss_next(b);
+        if (n++ % 6 == 0) {
+            ss_link(b, *to);
+            *to = b;
+        }
+    }
+    size_t had = unit_region().huge_bytes;
+    REQUIRE(had == 16 * MIB);
+    (void)ss_flush(h, back);
+    struct ss_chain c;
+    bool grew = false;
+    while (!grew) /* of another class: those blocks are of no use for it */
+        REQUIRE(ss_refill(h, TINY + 1, UINT32_MAX, &c, &grew));
+    REQUIRE(unit_region().huge_bytes == had);
+}
+
+static void not_at_once(void *setup)
+{
+    start(SS_HUGE_AUTO);
+    ((void (*)(void))(uintptr_t)setup)();
+    uint64_t calls = fake_os_calls(FAKE_OS_HUGE_ADVISE);
+    void *blocks;
+    struct ss_superslab *ss = superslab_after(10, &blocks);
+    REQUIRE(!ss->huge && touched(ss) == 0 && fake_os_calls(FAKE_OS_HUGE_ADVISE) == calls);
+    ss_validate();
+}
+
+static void press(void)
+{
+    ss_limits_set(SIZE_MAX, 0, 0);
+}
+
+static void limit(void)
+{
+    ss_limits_set(ss_held_bytes() + 21 * MIB, SIZE_MAX, SIZE_MAX);
+}
+
+static void nor_where_there_is_no_room_or_no_wish(void **state)
+{
+    static void (*const setup[])(void) = {other_size, switch_off, switch_on, press};
+    for (size_t i = 0; i < sizeof(setup) / sizeof(setup[0]); i++)
+        EXPECT_CHILD_PASS(not_at_once, (uintptr_t)setup[i]);
+}
+
+UNIT_TEST(at_the_hard_limit_a_heap_grows_by_small_pages)
+{
+    start(SS_HUGE_AUTO);
+    limit();
+    void *blocks;
+    REQUIRE(!superslab_after(10, &blocks)->huge && unit_region().huge_bytes == 4 * MIB);
+    struct ss_held_stats s;
+    ss_held_stats(&s);
+    REQUIRE(s.refused == 0);
+    ss_validate();
+}
+
+/* Forbidden, or not to be had: the kernel says neither, but what the first touch brings is a small page. */
+UNIT_TEST(a_system_that_has_none_is_not_asked_again)
+{
+    start(SS_HUGE_AUTO);
+    fake_os_set_resident_percent(1);
+    void *blocks;
+    struct ss_superslab *ss = superslab_after(8, &blocks);
+    REQUIRE(!ss->huge && said(ss_region.base + 16 * MIB) == 0);
+    REQUIRE(ss_held_bytes() == ss_held_walk());
+    uint64_t calls = fake_os_calls(FAKE_OS_HUGE_ADVISE);
+    fake_os_set_resident_percent(100);
+    (void)slabs_take(ss_heap_get(0), 20 * UNITS);
+    REQUIRE(fake_os_calls(FAKE_OS_HUGE_ADVISE) == calls && unit_region().huge_bytes == 0);
+    ss_validate();
+}
+
+UNIT_TEST(a_refusal_of_the_first_costs_nothing)
+{
+    start(SS_HUGE_AUTO);
+    fake_os_fail(FAKE_OS_HUGE_ADVISE, 1, FAKE_OS_FOREVER);
+    void *blocks;
+    struct ss_superslab *ss = superslab_after(10, &blocks);
+    REQUIRE(!ss->huge && touched(ss) == 0 && fake_os_failed(FAKE_OS_HUGE_ADVISE) == 1);
+    REQUIRE(ss_held_bytes() == ss_held_walk());
+    ss_validate();
+}
+
 /* ---- Going back. ---- */
 
 /* A huge superslab of which `units` are free, and the rest in *blocks. */
@@ -548,6 +679,13 @@ int main(void)
         cmocka_unit_test(a_small_program_asks_for_nothing),
         cmocka_unit_test(nothing_is_asked_for_one_by_one),
         cmocka_unit_test(a_tick_asks_for_no_more_than_it_may),
+        cmocka_unit_test(a_large_dense_heap_grows_by_huge_pages),
+        cmocka_unit_test(a_small_heap_does_not),
+        cmocka_unit_test(nor_does_one_whose_program_frees_as_it_goes),
+        cmocka_unit_test(nor_where_there_is_no_room_or_no_wish),
+        cmocka_unit_test(at_the_hard_limit_a_heap_grows_by_small_pages),
+        cmocka_unit_test(a_system_that_has_none_is_not_asked_again),
+        cmocka_unit_test(a_refusal_of_the_first_costs_nothing),
         cmocka_unit_test(a_huge_page_is_kept_until_half_of_it_is_free),
         cmocka_unit_test(all_that_is_free_goes_back_on_demand_huge_or_not),
         cmocka_unit_test(a_broken_one_that_fills_up_is_asked_for_again),
