@@ -2,13 +2,11 @@
  *
  * superslab: huge pages.
  *
- * A huge page saves walks of the page table where memory is used, 511 page faults where it is used for
- * the first time, and wastes what of it is not. So it is asked for where a superslab, or a part of a
- * run given out, has been full for a whole decay and nearly all of it has pages: that cannot make a
- * program much bigger. And it is had at once for a new superslab of a heap that is large and dense: that
- * will fill it soon, and what it may waste is an eighth of the heap. The rest of the region is told to do without: where the
- * administrator has said "always", the first block of a superslab would bring in 2 MiB, and what was
- * returned would fill up again.
+ * A huge page saves walks of the page table where memory is used, and wastes what of it is not. So
+ * it is asked for where a superslab, or a part of a run given out, has been full for a whole decay
+ * and nearly all of it has pages: that cannot make a program much bigger. The rest of the region is
+ * told to do without: where the administrator has said "always", the first block of a superslab
+ * would bring in 2 MiB, and what was returned would fill up again.
  *
  * A huge page is broken to return memory once half of it is free, never for less: what stays of it
  * is spread over small pages again, and what is free of it costs at most as much again as is used.
@@ -24,14 +22,12 @@ enum {
     WORTH_UNITS = 32 * 1024 * 1024 / SS_UNIT, /* a smaller program is no reason for a thread */
     ISLANDS_MAX = 4096, /* of 65,530 mappings that a process may have each takes two */
     LOOKS = 256,        /* at a tick: of 3 us each */
-    LARGE_HEAP = 8,     /* superslabs */
 };
 
-static _Atomic bool worth;    /* so much was handed out once; stays */
-static _Atomic bool refused;  /* once and for all */
-static _Atomic bool none_new; /* the system had none for a new superslab: once and for all */
-static bool allowed, looked;  /* [way] os_huge_allowed */
-static unsigned nislands;     /* [region lock] rows of superslabs that are `huge` */
+static _Atomic bool worth;   /* so much was handed out once; stays */
+static _Atomic bool refused; /* once and for all */
+static bool allowed, looked; /* [way] os_huge_allowed */
+static unsigned nislands;    /* [way] rows of superslabs that are `huge` */
 
 /* What was done of what may be. */
 struct quota {
@@ -102,86 +98,25 @@ static char *superslab_address(const struct ss_superslab *ss)
     return ss_unit_address(ss_superslab_index(ss) * ss_region.ss_units);
 }
 
-/* Islands are told apart by their neighbours. false: this would be one too many. */
-static bool huge_set(struct ss_superslab *ss, bool huge)
+/* Islands are told apart by their neighbours. Returns whether there may be one more, if it is. */
+static bool islands_change(const struct ss_superslab *ss, int by)
 {
     size_t index = ss_superslab_index(ss);
-    os_lock(&ss_region.lock);
-    bool change = is_asked(ss) != huge;
     int neighbours = (index > 0 && is_asked(ss_superslab_at(index - 1))) +
                      is_asked(ss_superslab_at(index + 1));
-    bool ok = !change || !huge || neighbours > 0 || nislands < ISLANDS_MAX;
-    if (change && ok) {
-        int by = huge ? 1 : -1;
-        nislands += (unsigned)(by * (1 - neighbours));
-        atomic_store_explicit(&ss->huge, huge, memory_order_relaxed);
-        atomic_fetch_add_explicit(&ss_region.huge, (size_t)by, memory_order_relaxed);
-    }
-    os_unlock(&ss_region.lock);
-    return ok;
-}
-
-/* Marked first: whoever returns a part of it in a fork child has to know. false: it is not to be. */
-static bool huge_advise(struct ss_superslab *ss)
-{
-    if (!huge_set(ss, true))
+    if (by > 0 && neighbours == 0 && nislands >= ISLANDS_MAX)
         return false;
-    if (os_huge_advise(superslab_address(ss), ss_params.superslab_bytes, true))
-        return true;
-    refuse(HAK_LOG_INFO);
-    (void)huge_set(ss, false);
-    return false;
+    nislands += (unsigned)(by * (1 - neighbours));
+    return true;
 }
 
-static void huge_advise_not(struct ss_superslab *ss)
+static void huge_set(struct ss_superslab *ss, bool huge)
 {
-    if (os_huge_advise(superslab_address(ss), ss_params.superslab_bytes, false))
-        (void)huge_set(ss, false);
-}
-
-/* Touched here, for only the first touch brings a huge page, or not: where they are forbidden, or there
- * are none, it is known at once. */
-static bool huge_touch(const struct ss_superslab *ss)
-{
-    char *at = superslab_address(ss);
-    *(volatile char *)at = 0;
-    return os_resident(at, ss_params.superslab_bytes) == ss_params.superslab_bytes;
-}
-
-/* Does the program hold seven eighths of it? A load that frees as it goes would spread thin over the next
- * superslab, too. */
-static bool heap_dense(const struct ss_heap *h)
-{
-    size_t out = 0, all = h->stats.superslabs * ss_params.superslab_bytes;
-    for (unsigned class = 0; class < SS_NCLASS; class ++)
-        out += h->stats.out[class] * ss_classes[class].size;
-    return out >= all - all / 8;
-}
-
-/* Counted as all of it is. */
-static bool new_wanted(const struct ss_heap *h)
-{
-    size_t bytes = ss_params.superslab_bytes;
-    size_t hard = atomic_load_explicit(&ss_limits.hard_bytes, memory_order_relaxed);
-    return h->stats.superslabs >= LARGE_HEAP && ss_params.huge == SS_HUGE_AUTO && one_size() &&
-           !atomic_load_explicit(&none_new, memory_order_relaxed) && !ss_pressure() &&
-           heap_dense(h) && ss_held_bytes() + bytes <= hard && ss_held_take(bytes);
-}
-
-uint32_t ss_huge_new(const struct ss_heap *h, struct ss_superslab *ss)
-{
-    if (!new_wanted(h))
-        return 0;
-    uint32_t pages = 0; /* a bit a unit */
-    if (huge_advise(ss))
-        pages = huge_touch(ss) ? ss_region.ss_mask : 1;
-    if (pages == ss_region.ss_mask)
-        return pages;
-    if (pages != 0)
-        huge_advise_not(ss);
-    atomic_store_explicit(&none_new, true, memory_order_relaxed);
-    ss_held_give(ss_params.superslab_bytes - pages * SS_UNIT);
-    return pages;
+    atomic_store_explicit(&ss->huge, huge, memory_order_relaxed);
+    if (huge)
+        atomic_fetch_add_explicit(&ss_region.huge, 1, memory_order_relaxed);
+    else
+        atomic_fetch_sub_explicit(&ss_region.huge, 1, memory_order_relaxed);
 }
 
 /* Full of memory in use, not of addresses. */
@@ -191,11 +126,21 @@ static bool has_pages(const struct ss_superslab *ss)
     return os_resident(superslab_address(ss), bytes) >= bytes - bytes / 8;
 }
 
+/* Marked first: whoever returns a part of it in a fork child has to know. */
 static void huge_ask(struct ss_superslab *ss, struct quota *q)
 {
+    if (!islands_change(ss, 1))
+        return;
     q->asked++;
-    q->over =
-        !huge_advise(ss) || !os_huge_make(superslab_address(ss)); /* later it does by itself */
+    huge_set(ss, true);
+    if (!os_huge_advise(superslab_address(ss), ss_params.superslab_bytes, true)) {
+        refuse(HAK_LOG_INFO);
+        (void)islands_change(ss, -1);
+        huge_set(ss, false);
+        q->over = true;
+    } else if (!os_huge_make(superslab_address(ss))) {
+        q->over = true; /* later it does by itself */
+    }
 }
 
 /* false: it may be fit later. */
@@ -276,7 +221,10 @@ void ss_huge_break(size_t first, size_t units)
     size_t n = ss_region.ss_units;
     for (size_t i = first / n; i * n < first + units; i++) {
         struct ss_superslab *ss = ss_superslab_at(i);
-        if (is_asked(ss)) /* and refused, asked again when more of it goes back */
-            huge_advise_not(ss);
+        if (!is_asked(ss) ||
+            !os_huge_advise(superslab_address(ss), ss_params.superslab_bytes, false))
+            continue; /* refused: asked again when more of it goes back */
+        huge_set(ss, false);
+        (void)islands_change(ss, -1);
     }
 }

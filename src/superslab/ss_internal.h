@@ -62,8 +62,9 @@ struct ss_superslab {
     struct ss_heap *heap; /* [to write: heap lock and region lock] NULL: the region */
     struct ss_superslab *next, *prev; /* [heap lock] S4, circular; [region lock] in a pool */
     bool waits;                       /* [heap lock] S4 */
-    _Atomic bool huge; /* [to write: region lock] a huge page was asked for; of these addresses,
-                          whoever has them */
+    _Atomic bool
+        huge; /* [to write: way] a huge page was asked for; of these addresses, whoever has
+                          them */
 };
 
 /* A node's part of the region: what is cut here is placed there, and comes free here. All of it, but
@@ -277,9 +278,6 @@ size_t ss_tables_bytes(void);
 void ss_huge_reserved(char *addr, size_t bytes);
 /* A frontier has moved. Region lock held. */
 void ss_huge_note_locked(void);
-/* The heap has got a superslab no page of which was ever touched. Returns which of its units hold pages
- * now: all of them, in a huge page, or next to none. Heap lock held. */
-uint32_t ss_huge_new(const struct ss_heap *h, struct ss_superslab *ss);
 /* Is this superslab one huge page, or shall it be? */
 bool ss_huge_is(const struct ss_superslab *ss);
 bool ss_huge_any(void);

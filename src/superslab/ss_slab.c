@@ -100,18 +100,16 @@ static struct ss_superslab *pool_take_locked(struct ss_part *p)
     return ss;
 }
 
-/* Step 4. *virgin: it was never touched. NULL: no memory. */
-static struct ss_superslab *superslab_cut_locked(struct ss_part *p, bool *virgin)
+/* Step 4. NULL: no memory. */
+static struct ss_superslab *superslab_cut_locked(struct ss_part *p)
 {
     uint32_t dirty;
     unsigned units = ss_region.ss_units;
-    size_t frontier = p->frontier;
     size_t first = ss_run_take_locked(p, units, units, true, &dirty);
     if (first == SS_UNIT_NONE)
         return NULL;
     struct ss_superslab *ss = ss_superslab_at(first / units);
     ss->dirty = dirty != 0 ? ss_region.ss_mask : 0;
-    *virgin = first >= frontier;
     ss_region.grown++;
     for (size_t u = first; u < first + units; u++)
         ss_region.unit[u].slab.kind = SS_KIND_USED;
@@ -123,13 +121,12 @@ static struct ss_superslab *superslab_cut_locked(struct ss_part *p, bool *virgin
 static struct ss_superslab *superslab_take(struct ss_heap *h, bool *grew)
 {
     struct ss_superslab *ss = NULL;
-    bool virgin = false;
     os_lock(&ss_region.lock);
     for (struct ss_part *p = &ss_region.part[h->node]; p != NULL && ss == NULL;
          p = ss_part_after(p, 2 * ss_region.ss_units, h->node)) {
         ss = pool_take_locked(p);
         if (ss == NULL)
-            *grew = (ss = superslab_cut_locked(p, &virgin)) != NULL;
+            *grew = (ss = superslab_cut_locked(p)) != NULL;
     }
     ss_region.ops++;
     if (ss != NULL)
@@ -139,8 +136,6 @@ static struct ss_superslab *superslab_take(struct ss_heap *h, bool *grew)
         ss->free = ss_region.ss_mask;
         ss->old = 0;
         ss->tick = h->tick;
-        if (virgin)
-            ss->dirty = ss_huge_new(h, ss);
         ss_ledger_add(&h->dirty, (size_t)__builtin_popcount(ss->dirty));
         superslab_link(h, ss);
         h->stats.superslabs++;

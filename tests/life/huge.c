@@ -197,20 +197,6 @@ static void automatic(void)
     CHECK(malloc(1) != NULL);
 }
 
-/* A program that grows has them as it does. */
-static void at_once(void)
-{
-    need_huge_pages();
-    fill();
-    struct smaps s = smaps(NULL);
-    printf("%ld KiB, of them %ld huge\n", s.rss, s.huge);
-    CHECK(s.huge > s.rss / 2);
-    CHECK(flagged(block[0], "nh") && flagged(block[BLOCKS / 2], "hg"));
-    empty(0, 1);
-    malloc_trim(0);
-    CHECK(little_is_left());
-}
-
 /* A program may do without, as redis-server does; then nothing is kept for the sake of huge pages. */
 static long rss_full;
 
@@ -555,8 +541,8 @@ static void lazily(void)
         life_free(block[i], malloc_usable_size(block[i]));
 }
 
-LIFE_MAIN({"auto", automatic}, {"at_once", at_once}, {"disabled", disabled}, {"large", large},
-          {"on", on}, {"off", off}, {"small_program", small_program_main},
+LIFE_MAIN({"auto", automatic}, {"disabled", disabled}, {"large", large}, {"on", on},
+          {"off", off}, {"small_program", small_program_main},
           {"small_under_always", small_under_always}, {"core_dumps", core_dumps},
           {"names", names}, {"names_caught", names_caught}, {"names_refused", names_refused},
           {"lazily", lazily})
