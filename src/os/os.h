@@ -54,6 +54,10 @@ struct os_span {
  * spans, from the first on, that was done to; the others' contents are unchanged. */
 unsigned os_purge(const struct os_span *span, unsigned n, bool lazily);
 
+/* Bring in pages of committed memory that are about to be written, in one call and not by a fault each
+ * (MADV_POPULATE_WRITE, Linux 5.14). false: the system cannot, and they come by faults. */
+bool os_populate(void *addr, size_t bytes);
+
 /* Huge pages: one entry of the page table for this many bytes, a power of two. */
 size_t os_huge_bytes(void);
 /* The administrator has not forbidden them. Reads /sys; for a background thread. */

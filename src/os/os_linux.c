@@ -467,6 +467,17 @@ unsigned os_purge(const struct os_span *span, unsigned n, bool lazily)
     return done;
 }
 
+bool os_populate(void *addr, size_t bytes)
+{
+#ifndef MADV_POPULATE_WRITE
+    enum { MADV_POPULATE_WRITE = 23 };
+#endif
+    int saved = errno;
+    bool ok = madvise(addr, bytes, MADV_POPULATE_WRITE) == 0;
+    errno = saved;
+    return ok;
+}
+
 size_t os_huge_bytes(void)
 {
     return os.page_size * (os.page_size / sizeof(uint64_t)); /* what one page of entries maps */

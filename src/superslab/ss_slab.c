@@ -257,6 +257,19 @@ static bool row_hold(const struct row *r, unsigned units)
 
 /* ---- Slabs. ---- */
 
+/* A tiny class with so much out will fill its next slab, too: its pages come in one call, at half of
+ * what a fault each costs, and what may stay unused is a fifth. doc/why/010-faults.md. */
+enum { FILLS_BYTES = 4 * SS_UNIT };
+
+static void slab_populate(const struct ss_heap *h, unsigned class, size_t unit)
+{
+    static _Atomic bool refused; /* then faults do, once and for all */
+    if (class < SS_TINY_NCLASS && h->stats.out[class] * ss_classes[class].size >= FILLS_BYTES &&
+        !ss_pressure() && !atomic_load_explicit(&refused, memory_order_relaxed) &&
+        !os_populate(ss_unit_address(unit), SS_UNIT))
+        atomic_store_explicit(&refused, true, memory_order_relaxed);
+}
+
 struct ss_slab *ss_slab_take_locked(struct ss_heap *h, unsigned class, bool *grew)
 {
     const struct ss_class *k = &ss_classes[class];
@@ -273,6 +286,8 @@ struct ss_slab *ss_slab_take_locked(struct ss_heap *h, unsigned class, bool *gre
         return NULL;
     }
     size_t unit = units_cut(h, row.ss, row.bit, k->units, &untouched);
+    if (untouched)
+        slab_populate(h, class, unit);
     struct ss_slab *s = &ss_region.unit[unit].slab;
     /* Not kind: it is SS_KIND_USED already, and a run beside the superslab may be reading it. */
     s->class = (uint8_t) class;

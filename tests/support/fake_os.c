@@ -512,6 +512,15 @@ WRAP(unsigned, os_purge, const struct os_span *span, unsigned n, bool lazily)
     return done;
 }
 
+WRAP(bool, os_populate, void *addr, size_t bytes)
+{
+    require_pages(addr, bytes);
+    if (must_fail(FAKE_OS_POPULATE))
+        return false;
+    remember(FAKE_OS_POPULATE, addr, bytes, 0);
+    return __real_os_populate(addr, bytes);
+}
+
 WRAP(size_t, os_huge_bytes, void)
 {
     return claim.huge_bytes != 0 ? claim.huge_bytes : __real_os_huge_bytes();

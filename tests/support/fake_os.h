@@ -23,6 +23,7 @@ enum fake_os_kind {
     FAKE_OS_MAP,
     FAKE_OS_REMAP,
     FAKE_OS_PURGE,
+    FAKE_OS_POPULATE,
     FAKE_OS_HUGE_ADVISE,
     FAKE_OS_HUGE_MAKE,
     FAKE_OS_THREAD_EXIT,

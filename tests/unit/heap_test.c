@@ -288,6 +288,59 @@ static void refill_from_fullest(unsigned class)
     ss_validate();
 }
 
+static const unsigned CLASS_64 = 4; /* its blocks fill a slab to the last byte */
+
+UNIT_TEST(pages_of_a_slab_that_will_be_filled_come_in_one_call)
+{
+    unit_start();
+    struct ss_heap *h = heap_new();
+    bool grew;
+    (void)use_up_slabs(h, CLASS_64, 4);
+    REQUIRE(fake_os_calls(FAKE_OS_POPULATE) == 0);
+    struct ss_chain c = refill(h, CLASS_64, 1, &grew);
+    REQUIRE(fake_os_calls(FAKE_OS_POPULATE) == 1);
+    struct fake_os_call call = fake_os_last(FAKE_OS_POPULATE);
+    REQUIRE(call.addr == c.head && call.bytes == SS_UNIT && c.zero);
+    REQUIRE(ss_held_bytes() == ss_held_walk());
+    (void)use_up_slabs(h, SS_TINY_NCLASS,
+                       6); /* of a large block nobody knows how much is used */
+    (void)refill(h, CLASS_64 + 1, 1, &grew);
+    REQUIRE(fake_os_calls(FAKE_OS_POPULATE) == 1);
+    ss_validate();
+}
+
+static void fill_after(void (*setup)(void), uint64_t calls)
+{
+    unit_start();
+    struct ss_heap *h = heap_new();
+    (void)use_up_slabs(h, CLASS_64, 10);
+    uint64_t before = fake_os_calls(FAKE_OS_POPULATE);
+    setup();
+    (void)use_up_slabs(h, CLASS_64, 10);
+    REQUIRE(before == 6 && fake_os_calls(FAKE_OS_POPULATE) == before + calls);
+    ss_validate();
+}
+
+static void refuse(void)
+{
+    fake_os_fail(FAKE_OS_POPULATE, 1, FAKE_OS_FOREVER);
+}
+
+static void press(void)
+{
+    ss_limits_set(SIZE_MAX, 0, 0);
+}
+
+UNIT_TEST(a_system_that_cannot_bring_pages_is_asked_once)
+{
+    fill_after(refuse, 1);
+}
+
+UNIT_TEST(under_pressure_pages_come_when_they_are_used)
+{
+    fill_after(press, 0);
+}
+
 UNIT_TEST(blocks_come_from_the_fullest_slab)
 {
     unit_start();
@@ -734,6 +787,9 @@ int main(void)
         cmocka_unit_test(units_that_hold_pages_are_used_before_virgin_ones),
         cmocka_unit_test(a_slab_takes_the_shortest_row_of_units_that_holds_it),
         cmocka_unit_test(of_rows_alike_a_slab_takes_that_in_the_fullest_superslab),
+        cmocka_unit_test(pages_of_a_slab_that_will_be_filled_come_in_one_call),
+        cmocka_unit_test(a_system_that_cannot_bring_pages_is_asked_once),
+        cmocka_unit_test(under_pressure_pages_come_when_they_are_used),
         cmocka_unit_test(blocks_come_from_the_fullest_slab),
         cmocka_unit_test(an_emptied_superslab_goes_to_another_heap),
         cmocka_unit_test(beyond_the_pools_bound_superslabs_become_free_runs),

@@ -233,6 +233,19 @@ static void resident_pages_are_counted(void **state)
     os_unmap(p, bytes);
 }
 
+static void pages_are_brought_in_one_call(void **state)
+{
+    size_t page = os_page_size(), bytes = 100 * page;
+    char *p = os_map(bytes, page);
+    (void)os_huge_advise(p, bytes, false);
+    if (os_populate(p + 10 * page, 20 * page)) /* Linux 5.14 */
+        assert_int_equal(os_resident(p, bytes), 20 * page);
+    for (size_t i = 0; i < bytes; i++)
+        assert_int_equal(p[i], 0);
+    os_unmap(p, bytes);
+    assert_false(os_populate(p, bytes));
+}
+
 static void names_change_nothing_else(void **state)
 {
     char *p = os_map(8 * MIB, os_page_size());
@@ -424,6 +437,7 @@ int main(void)
         TEST(a_refused_span_and_those_behind_it_are_told),
         TEST(huge_pages_are_asked_for_and_contents_stay),
         TEST(resident_pages_are_counted),
+        TEST(pages_are_brought_in_one_call),
         TEST(names_change_nothing_else),
         TEST(mappings_are_zero_and_aligned),
         TEST(remap_keeps_contents_and_new_pages_are_zero),
