@@ -198,7 +198,7 @@ static int show(pid_t pid)
     if (!peek(pid, (const void *)(base + offset), &v, sizeof(v)))
         return fault("it may not be looked into: %s", strerror(errno));
     if (v.view_bytes != sizeof(v) || v.region_bytes != sizeof(region) ||
-        v.heap_bytes != sizeof(struct ss_heap))
+        v.heap_bytes != sizeof(struct ss_heap) || v.class_bytes != sizeof(struct ss_class))
         return fault("its library is of another build than this program");
     if (!records_read(pid, &v))
         return fault("its records cannot be read");

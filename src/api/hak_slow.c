@@ -203,6 +203,8 @@ void hak_free_slow(void *p)
 
 size_t hak_block_size_slow(const void *p, uint32_t word)
 {
+    if (p == NULL)
+        return 0;
     if (ss_word_heap(word) != 0)
         hak_fatal_pointer("api: pointer into the middle of a block", p);
     return large_usable(p, word);
@@ -210,7 +212,7 @@ size_t hak_block_size_slow(const void *p, uint32_t word)
 
 size_t hak_usable_size(const void *p)
 {
-    return p != NULL ? hak_block_size(p) : 0;
+    return hak_block_size(p);
 }
 
 size_t hak_good_size(size_t n)

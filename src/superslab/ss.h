@@ -140,13 +140,17 @@ bool ss_init(void);
 
 /* ---- Classes. ---- */
 struct ss_class {
+    uint64_t magic; /* ceil(2^64 / size): a multiple k of size, below 2^21, has
+                        k * magic mod 2^64 < 2^21, anything else >= magic - 2^21
+                        (Lemire, Kaser, Kurz, "Faster remainder by direct computation", 2019) */
+    uint32_t
+        behind; /* the first product that no block has: that of the rest behind the last one */
     uint32_t size;   /* bytes of a block */
     uint16_t units;  /* of a slab */
     uint16_t blocks; /* of a slab */
-    uint64_t magic;  /* ceil(2^64 / size): a multiple k of size, below 2^21, has
-                        k * magic mod 2^64 < 2^21, anything else >= magic - 2^21
-                        (Lemire, Kaser, Kurz, "Faster remainder by direct computation", 2019) */
+    uint32_t unused[3];
 };
+static_assert(sizeof(struct ss_class) == 1 << SS_CLASS_SHIFT, "a word's class is its offset");
 extern HAK_HIDDEN struct ss_class ss_classes[SS_NCLASS];
 
 /* The class of 16 i bytes, as a word has it: 16-byte steps to SS_STEP_MAX, then 8 classes a doubling.
@@ -204,6 +208,12 @@ HAK_FAST unsigned ss_word_class(uint32_t word)
     return (word & ((1u << SS_NTH_SHIFT) - 1)) >> SS_CLASS_SHIFT;
 }
 
+/* Of a slab's word. */
+HAK_FAST const struct ss_class *ss_class_at(uint32_t word)
+{
+    return (const void *)((const char *)ss_classes + (uint16_t)word);
+}
+
 /* What the words of all units of a slab have in common, and of all slabs of its heap and class. */
 HAK_FAST uint32_t ss_word_slab(uint32_t word)
 {
@@ -220,10 +230,8 @@ HAK_FAST size_t ss_offset(const void *p, uint32_t word)
  * slab's record, which may be another CPU's cache line. */
 HAK_FAST bool ss_block_starts(const void *p, uint32_t word)
 {
-    const struct ss_class *k = &ss_classes[ss_word_class(word)];
-    size_t at = ss_offset(p, word);
-    return at * k->magic < SS_SUPERSLAB_MAX &&
-           at + k->size <= (size_t)k->units << SS_UNIT_SHIFT; /* the rest behind is no block */
+    const struct ss_class *k = ss_class_at(word);
+    return ss_offset(p, word) * k->magic < k->behind;
 }
 
 /* ---- Chains: blocks linked through their first word. ---- */

@@ -35,8 +35,12 @@ void ss_class_define(unsigned class, uint32_t size, unsigned units)
 {
     HAK_ASSERT(class < SS_NCLASS && units > 0 && size <= units * (size_t)SS_UNIT);
     HAK_ASSERT(units * SS_UNIT <= ss_params.superslab_bytes);
-    ss_classes[class] = (struct ss_class){.size = size,
+    uint64_t magic = UINT64_MAX / size + 1, blocks = units * SS_UNIT / size;
+    uint64_t step =
+        magic * size; /* from block to block, modulo 2^64; 0: nothing is left behind them */
+    ss_classes[class] = (struct ss_class){.magic = magic,
+                                          .behind = step > 0 ? (uint32_t)(blocks * step) : 1,
+                                          .size = size,
                                           .units = (uint16_t)units,
-                                          .blocks = (uint16_t)(units * SS_UNIT / size),
-                                          .magic = UINT64_MAX / size + 1};
+                                          .blocks = (uint16_t)blocks};
 }

@@ -13,6 +13,7 @@ static _Atomic unsigned nheaps;                       /* ids 1 .. nheaps */
 const struct ss_view hak_view = {sizeof(struct ss_view),
                                  sizeof(struct ss_region),
                                  sizeof(struct ss_heap),
+                                 sizeof(struct ss_class),
                                  &ss_region,
                                  heaps,
                                  &nheaps,

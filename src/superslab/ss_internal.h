@@ -125,7 +125,7 @@ extern struct ss_region ss_region;
 /* Where another process finds all this: `hakmem numa PID` (tools/hakmem_numa.c), which is of the same build
  * or says so. */
 struct ss_view {
-    uint32_t view_bytes, region_bytes, heap_bytes; /* sizeof */
+    uint32_t view_bytes, region_bytes, heap_bytes, class_bytes; /* sizeof */
     const struct ss_region *region;
     struct ss_heap *const *heaps; /* by id */
     const _Atomic unsigned *nheaps;

@@ -119,6 +119,27 @@ UNIT_TEST(magic_tells_multiples_of_the_size_from_all_other_offsets)
     }
 }
 
+static void block_starts_body(void *bytes)
+{
+    with_superslabs_of((size_t)(uintptr_t)bytes);
+    for (uint32_t c = 1; c < SS_NCLASS; c++) {
+        const struct ss_class *k = &ss_classes[c];
+        REQUIRE(ss_class_at(1u << SS_HEAP_SHIFT | 5u << SS_NTH_SHIFT | c << SS_CLASS_SHIFT) == k);
+        for (uint32_t at = 0; at < k->units * (uint32_t)SS_UNIT; at++) {
+            uint32_t word =
+                1u << SS_HEAP_SHIFT | at / SS_UNIT << SS_NTH_SHIFT | c << SS_CLASS_SHIFT;
+            bool starts = at % k->size == 0 && at / k->size < k->blocks;
+            REQUIRE(ss_block_starts((void *)(uintptr_t)(at % SS_UNIT), word) == starts);
+        }
+    }
+}
+
+static void a_block_starts_at_its_first_byte_and_none_behind_the_last(void **state)
+{
+    for (size_t i = 0; i < 4; i++)
+        EXPECT_CHILD_PASS(block_starts_body, superslab_sizes[i]);
+}
+
 UNIT_TEST(a_word_gives_its_heap_and_class_back)
 {
     for (unsigned h = 1; h < SS_HEAPS_MAX; h += 37) {
@@ -148,6 +169,7 @@ int main(void)
         cmocka_unit_test(no_size_wastes_more_than_its_bound),
         cmocka_unit_test(slabs_waste_little),
         cmocka_unit_test(magic_tells_multiples_of_the_size_from_all_other_offsets),
+        cmocka_unit_test(a_block_starts_at_its_first_byte_and_none_behind_the_last),
         cmocka_unit_test(a_word_gives_its_heap_and_class_back),
         cmocka_unit_test(before_init_every_address_has_an_empty_word),
     };
