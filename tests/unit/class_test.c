@@ -124,7 +124,8 @@ static void block_starts_body(void *bytes)
     with_superslabs_of((size_t)(uintptr_t)bytes);
     for (uint32_t c = 1; c < SS_NCLASS; c++) {
         const struct ss_class *k = &ss_classes[c];
-        REQUIRE(ss_class_at(1u << SS_HEAP_SHIFT | 5u << SS_NTH_SHIFT | c << SS_CLASS_SHIFT) == k);
+        REQUIRE(ss_class_at(1u << SS_HEAP_SHIFT | 5u << SS_NTH_SHIFT | c << SS_CLASS_SHIFT) ==
+                k);
         for (uint32_t at = 0; at < k->units * (uint32_t)SS_UNIT; at++) {
             uint32_t word =
                 1u << SS_HEAP_SHIFT | at / SS_UNIT << SS_NTH_SHIFT | c << SS_CLASS_SHIFT;
