@@ -36,12 +36,11 @@ void *hak_alloc(size_t n, size_t align, bool *zero);
 
 size_t hak_block_size_slow(const void *p, uint32_t word);
 
-/* Bytes of a live block, 0 of NULL. Ends the process on anything else. Programs that count what they hold ask at
- * each malloc and free, as redis-server does. */
+/* Bytes of a live block, 0 of NULL. Ends the process on anything else. Programs that count what they
+ * hold ask at each malloc and free, as redis-server does. */
 HAK_FAST size_t hak_block_size(const void *p)
 {
-    size_t unit = ss_unit(p);
-    uint32_t word = HAK_LIKELY(unit < ss_map.units) ? ss_map.words[unit] : SS_WORD_NONE;
+    uint32_t word = ss_word(p);
     if (HAK_LIKELY(ss_word_heap(word) != 0 && ss_block_starts(p, word)))
         return ss_class_at(word)->size;
     return hak_block_size_slow(p, word); /* large, or the end of the process */

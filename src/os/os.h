@@ -60,7 +60,8 @@ bool os_populate(void *addr, size_t bytes);
 
 /* Huge pages: one entry of the page table for this many bytes, a power of two. */
 size_t os_huge_bytes(void);
-/* The administrator has not forbidden them. Reads /sys; for a background thread. */
+/* Neither the administrator nor the process itself has forbidden them. Reads /sys; for a background
+ * thread. */
 bool os_huge_allowed(void);
 /* From now on pages of these addresses shall be huge ones where possible, or shall not; what is there
  * stays as it is. Costs a mapping where the neighbours are told otherwise. false: refused. */

@@ -488,9 +488,9 @@ bool os_huge_allowed(void)
     char text[64];
     int saved = errno;
     size_t n = file_read("/sys/kernel/mm/transparent_hugepage/enabled", text, sizeof(text));
-    bool own = prctl(PR_GET_THP_DISABLE, 0L, 0L, 0L, 0L) <= 0; /* the process's own wish */
+    bool disabled = prctl(PR_GET_THP_DISABLE, 0L, 0L, 0L, 0L) > 0; /* by the process */
     errno = saved;
-    return own && n > 0 && strstr(text, "[never]") == NULL;
+    return !disabled && n > 0 && strstr(text, "[never]") == NULL;
 }
 
 bool os_huge_advise(void *addr, size_t bytes, bool wanted)

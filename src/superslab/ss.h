@@ -140,15 +140,13 @@ bool ss_init(void);
 
 /* ---- Classes. ---- */
 struct ss_class {
-    uint64_t magic; /* ceil(2^64 / size): a multiple k of size, below 2^21, has
-                        k * magic mod 2^64 < 2^21, anything else >= magic - 2^21
-                        (Lemire, Kaser, Kurz, "Faster remainder by direct computation", 2019) */
-    uint32_t
-        behind; /* the first product that no block has: that of the rest behind the last one */
+    /* ceil(2^64 / size): a multiple k of size, below 2^21, has k * magic mod 2^64 < 2^21, anything else
+     * >= magic - 2^21 (Lemire, Kaser, Kurz, "Faster remainder by direct computation", 2019). */
+    _Alignas(1 << SS_CLASS_SHIFT) uint64_t magic;
+    uint32_t behind; /* the first product that no block has */
     uint32_t size;   /* bytes of a block */
     uint16_t units;  /* of a slab */
     uint16_t blocks; /* of a slab */
-    uint32_t unused[3];
 };
 static_assert(sizeof(struct ss_class) == 1 << SS_CLASS_SHIFT, "a word's class is its offset");
 extern HAK_HIDDEN struct ss_class ss_classes[SS_NCLASS];

@@ -36,8 +36,8 @@ void ss_class_define(unsigned class, uint32_t size, unsigned units)
     HAK_ASSERT(class < SS_NCLASS && units > 0 && size <= units * (size_t)SS_UNIT);
     HAK_ASSERT(units * SS_UNIT <= ss_params.superslab_bytes);
     uint64_t magic = UINT64_MAX / size + 1, blocks = units * SS_UNIT / size;
-    uint64_t step =
-        magic * size; /* from block to block, modulo 2^64; 0: nothing is left behind them */
+    /* From block to block, modulo 2^64. 0: no multiple is left behind the last one. */
+    uint64_t step = magic * size;
     ss_classes[class] = (struct ss_class){.magic = magic,
                                           .behind = step > 0 ? (uint32_t)(blocks * step) : 1,
                                           .size = size,

@@ -257,8 +257,8 @@ static bool row_hold(const struct row *r, unsigned units)
 
 /* ---- Slabs. ---- */
 
-/* A tiny class with so much out will fill its next slab, too: its pages come in one call, at half of
- * what a fault each costs, and what may stay unused is a fifth. doc/why/010-faults.md. */
+/* A tiny class with so much out will fill its next slab, too: its pages come in one call, at about half
+ * of what a fault each costs, and what may stay unused is a fifth. doc/why/010-faults.md. */
 enum { FILLS_BYTES = 4 * SS_UNIT };
 
 static void slab_populate(const struct ss_heap *h, unsigned class, size_t unit)

@@ -147,7 +147,7 @@ static void blocks_send(struct tiny_cache *tc, void *blocks)
         m->open = blocks;
         m->count += n;
         m->blocks += n;
-        m->bytes += n * ss_classes[ss_word_class(word)].size;
+        m->bytes += n * ss_class_at(word)->size;
         if (m->blocks >= tiny_params.parcel_max || m->bytes >= TINY_PARCEL_BYTES)
             parcel_send(tc, m);
         blocks = next;

@@ -404,7 +404,7 @@ static size_t cache_bytes(const struct tiny_cache *tc)
     for (unsigned i = 0; i < TINY_NPARCELS; i++)
         bytes += tc->parcel[i].bytes;
     for (const void *list = tc->inbox; list != NULL; list = ss_list_next(list))
-        bytes += ss_list_count(list) * (size_t)ss_classes[ss_word_class(ss_word(list))].size;
+        bytes += ss_list_count(list) * (size_t)ss_class_at(ss_word(list))->size;
     return bytes;
 }
 

@@ -302,8 +302,8 @@ UNIT_TEST(pages_of_a_slab_that_will_be_filled_come_in_one_call)
     struct fake_os_call call = fake_os_last(FAKE_OS_POPULATE);
     REQUIRE(call.addr == c.head && call.bytes == SS_UNIT && c.zero);
     REQUIRE(ss_held_bytes() == ss_held_walk());
-    (void)use_up_slabs(h, SS_TINY_NCLASS,
-                       6); /* of a large block nobody knows how much is used */
+    /* Of a large block nobody knows how much is used. */
+    (void)use_up_slabs(h, SS_TINY_NCLASS, 6);
     (void)refill(h, CLASS_64 + 1, 1, &grew);
     REQUIRE(fake_os_calls(FAKE_OS_POPULATE) == 1);
     ss_validate();
